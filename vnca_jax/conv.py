@@ -1,0 +1,284 @@
+"""Convolutions over channel-last cells, each in the formulation that is fast on the backend at hand.
+
+This file alone decides how a convolution is computed. All grids are `(*batch, h, w, c)`; a 1x1 convolution is a dot over
+the last axis. On CPU the gradient of XLA's own convolution is tens of times slower than dots, so convolutions become
+dots there; on GPU and TPU XLA's convolution is the natural choice.
+
+- `winograd`: stride-1 3x3 convolutions on even grids as F(2x2, 3x3) of Lavin and Gray (2016), 16 dots with a VJP of
+  their own, 4 multiplications a cell and channel pair in place of 9; everything else as `gather`.
+- `gather`: the neighbours of each cell side by side, then one dot.
+- `lax`: `jax.lax.conv_general_dilated`.
+"""
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator
+from typing import Literal, TypeVar, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vnca_jax.errors import InputError
+
+Formulation = Literal["winograd", "gather", "lax"]
+FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
+_BY_BACKEND: dict[str, Formulation] = {"cpu": "winograd"}
+_override: contextvars.ContextVar[Formulation | None] = contextvars.ContextVar("formulation", default=None)
+
+T = TypeVar("T")
+
+
+def formulation() -> Formulation:
+    """The formulation in force: the innermost `use_formulation`, else the one for JAX's default backend."""
+    return _override.get() or _BY_BACKEND.get(jax.default_backend(), "lax")
+
+
+@contextlib.contextmanager
+def use_formulation(name: Formulation) -> Iterator[None]:
+    """Compute all convolutions traced inside the block as `name`; raises InputError if there is no such formulation."""
+    if name not in FORMULATIONS:
+        raise InputError(f"There is no convolution formulation {name!r}; choose one of {', '.join(FORMULATIONS)}.")
+    token = _override.set(name)
+    try:
+        yield
+    finally:
+        _override.reset(token)
+
+
+class Dense(eqx.Module):
+    """y = x W + b over the last axis: a linear layer, or a 1x1 convolution when x is a grid of cells."""
+
+    weight: Float[Array, "c_in c_out"]
+    bias: Float[Array, " c_out"]
+
+    def __init__(self, in_size: int, out_size: int, *, key: PRNGKeyArray):
+        self.weight, self.bias = _uniform_init((in_size, out_size), in_size, key)
+
+    def __call__(self, x: Float[Array, "*batch c_in"]) -> Float[Array, "*batch c_out"]:
+        return _add_bias(x @ self.weight, self.bias)
+
+
+class Conv(eqx.Module):
+    """A square convolution with zero padding: `(*batch, h, w, c_in)` to `(*batch, h', w', c_out)`,
+    h' = floor((h + 2 padding - kernel) / stride) + 1.
+    """
+
+    weight: Float[Array, "k k c_in c_out"]
+    bias: Float[Array, " c_out"]
+    stride: int = eqx.field(static=True)
+    padding: int = eqx.field(static=True)
+
+    def __init__(
+        self, in_size: int, out_size: int, kernel_size: int, *, stride: int = 1, padding: int, key: PRNGKeyArray
+    ):
+        shape = (kernel_size, kernel_size, in_size, out_size)
+        self.weight, self.bias = _uniform_init(shape, in_size * kernel_size**2, key)
+        self.stride = stride
+        self.padding = padding
+
+    def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h2 w2 c_out"]:
+        if self._can_be_winograd and _is_even(x):
+            return prepare(self)(x)
+        flat = x.reshape(-1, *x.shape[-3:])
+        if formulation() == "lax":
+            y = _lax_conv(flat, self.weight, self.stride, self.padding)
+        elif self.stride == 1 and 2 * self.padding == len(self.weight) - 1:
+            y = _gather_same(flat, self.weight)
+        else:
+            y = _gather(flat, self.weight, self.stride, self.padding)
+        return _add_bias(y.reshape(*x.shape[:-3], *y.shape[1:]), self.bias)
+
+    @property
+    def _can_be_winograd(self) -> bool:
+        return formulation() == "winograd" and (len(self.weight), self.stride, self.padding) == (3, 1, 1)
+
+
+class _PreparedConv(eqx.Module):
+    """A 3x3 `Conv` beside its transformed kernel U = G w G^T, so that a loop over steps transforms it once."""
+
+    conv: Conv
+    transformed: Float[Array, "16 c_in c_out"]
+
+    def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h w c_out"]:
+        if not _is_even(x):
+            return self.conv(x)
+        y = _winograd(x.reshape(-1, *x.shape[-3:]), self.transformed)
+        return _add_bias(y.reshape(*x.shape[:-1], -1), self.conv.bias)
+
+
+def prepare(tree: T) -> T:
+    """`tree` with the kernels of its 3x3 convolutions transformed where the formulation in force wants that.
+
+    Call it once before a loop that applies the layers of `tree` many times; gradients flow through.
+    """
+
+    def prepared(node):
+        if isinstance(node, Conv) and node._can_be_winograd:
+            return _PreparedConv(node, _transform_kernel(node.weight))
+        return node
+
+    return jax.tree.map(prepared, tree, is_leaf=lambda node: isinstance(node, Conv | _PreparedConv))
+
+
+@jax.custom_vjp
+def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """ELU(x) = x if x > 0 else exp(x) - 1 (Clevert et al., 2015); keeps only its output for the gradient."""
+    return jnp.where(x > 0, x, jnp.expm1(jnp.minimum(x, 0)))
+
+
+def _elu_forward(x):
+    y = elu(x)
+    return y, y
+
+
+def _elu_backward(y, dy):
+    return (jnp.where(y > 0, dy, dy * (y + 1)),)
+
+
+elu.defvjp(_elu_forward, _elu_backward)
+
+
+def _uniform_init(shape, fan_in, key):
+    """Weight and bias from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the default of the paper's framework."""
+    weight_key, bias_key = jr.split(key)
+    limit = 1 / math.sqrt(fan_in)
+    weight = jr.uniform(weight_key, shape, jnp.float32, minval=-limit, maxval=limit)
+    bias = jr.uniform(bias_key, shape[-1:], jnp.float32, minval=-limit, maxval=limit)
+    return weight, bias
+
+
+def _add_bias(x, bias):
+    return x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+
+
+def _is_even(x):
+    return x.shape[-3] % 2 == 0 and x.shape[-2] % 2 == 0
+
+
+def _lax_conv(x, weight, stride, padding):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, weight, (stride, stride), [(padding, padding)] * 2, dimension_numbers=numbers)
+
+
+# --- gathered neighbours -------------------------------------------------------------------------------------------
+
+
+def _patches(x, kernel, stride, padding):
+    """`(n, h, w, c)` to `(n, h', w', kernel * kernel * c)`: the neighbourhood of each output cell, row by row."""
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = ((size - kernel) // stride + 1 for size in x.shape[1:3])
+    neighbours = [
+        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
+        for i in range(kernel)
+        for j in range(kernel)
+    ]
+    return jnp.concatenate(neighbours, axis=-1)
+
+
+def _gather(x, weight, stride, padding):
+    return _patches(x, len(weight), stride, padding) @ weight.reshape(-1, weight.shape[-1])
+
+
+@jax.custom_vjp
+def _gather_same(x, weight):
+    """A stride-1 convolution that keeps the grid's size; its VJP reuses one patch matrix of dy for dx and dw."""
+    return _gather(x, weight, 1, len(weight) // 2)
+
+
+def _gather_same_forward(x, weight):
+    return _gather_same(x, weight), (x, weight)
+
+
+def _gather_same_backward(residuals, dy):
+    x, weight = residuals
+    kernel, _, c_in, c_out = weight.shape
+    patches = _patches(dy, kernel, 1, kernel // 2)
+    dx = patches @ weight[::-1, ::-1].swapaxes(2, 3).reshape(-1, c_in)
+    dw = x.reshape(-1, c_in).T @ patches.reshape(-1, kernel * kernel * c_out)
+    return dx, dw.reshape(c_in, kernel, kernel, c_out)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+
+
+_gather_same.defvjp(_gather_same_forward, _gather_same_backward)
+
+
+# --- Winograd F(2x2, 3x3): Y = A^T [(G w G^T) * (B^T d B)] A for each 2x2 tile of outputs and 4x4 tile d of inputs ----
+
+
+def _transform_kernel(weight):
+    """U = G w G^T: `(3, 3, c_in, c_out)` to `(16, c_in, c_out)`."""
+    g = jnp.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], weight.dtype)
+    transformed = jnp.einsum("ai,bj,ijkl->abkl", g, g, weight, precision="highest")
+    return transformed.reshape(16, *weight.shape[2:])
+
+
+def _shift(x, axis, by):
+    """`x` moved by one place along `axis`, a zero moving in."""
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (1, 0) if by > 0 else (0, 1)
+    start = 0 if by > 0 else 1
+    return jax.lax.slice_in_dim(jnp.pad(x, pad), start, start + x.shape[axis], axis=axis)
+
+
+def _times_b(even, odd, axis):
+    """B^T d along one axis; a tile's four inputs are the odd cell before it, its even and odd cell, the even cell after."""
+    d0, d1, d2, d3 = _shift(odd, axis, 1), even, odd, _shift(even, axis, -1)
+    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+
+
+def _transform_input(x):
+    """V = B^T d B: `(n, h, w, c)` to 16 arrays `(n, h/2, w/2, c)`."""
+    n, h, w, c = x.shape
+    phases = x.reshape(n, h // 2, 2, w // 2, 2, c)
+    rows = [_times_b(phases[:, :, 0, :, j], phases[:, :, 1, :, j], 1) for j in (0, 1)]
+    return [v for i in range(4) for v in _times_b(rows[0][i], rows[1][i], 2)]
+
+
+def _transform_output(m):
+    """Y = A^T M A: 16 arrays `(n, h/2, w/2, c)` to `(n, h, w, c)`."""
+
+    def times_a(m0, m1, m2, m3):
+        return m0 + m1 + m2, m1 - m2 - m3
+
+    rows = [times_a(*m[j::4]) for j in range(4)]
+    phases = [jnp.stack(times_a(*(row[i] for row in rows)), axis=3) for i in (0, 1)]
+    n, h, w, _, c = phases[0].shape
+    return jnp.stack(phases, axis=2).reshape(n, 2 * h, 2 * w, c)
+
+
+def _transform_output_transposed(dy):
+    """dM = A dY A^T: `(n, h, w, c)` to 16 arrays `(n, h/2, w/2, c)`."""
+
+    def times_a_transposed(y0, y1):
+        return y0, y0 + y1, y0 - y1, -y1
+
+    n, h, w, c = dy.shape
+    phases = dy.reshape(n, h // 2, 2, w // 2, 2, c)
+    rows = [times_a_transposed(phases[:, :, i, :, 0], phases[:, :, i, :, 1]) for i in (0, 1)]
+    columns = [times_a_transposed(rows[0][j], rows[1][j]) for j in range(4)]
+    return [columns[j][i] for i in range(4) for j in range(4)]
+
+
+@jax.custom_vjp
+def _winograd(x, transformed):
+    """A 3x3 convolution of `x` `(n, h, w, c)`, h and w even, with a transformed kernel; V is computed again for the VJP."""
+    return _transform_output([v @ u for v, u in zip(_transform_input(x), transformed, strict=True)])
+
+
+def _winograd_forward(x, transformed):
+    return _winograd(x, transformed), (x, transformed)
+
+
+def _winograd_backward(residuals, dy):
+    x, transformed = residuals
+    v, input_vjp = jax.vjp(_transform_input, x)
+    dm = _transform_output_transposed(dy)
+    du = jnp.einsum("knhwc,knhwd->kcd", jnp.stack(v), jnp.stack(dm))
+    dv = [dm_k @ u.T for dm_k, u in zip(dm, transformed, strict=True)]
+    return input_vjp(dv)[0], du
+
+
+_winograd.defvjp(_winograd_forward, _winograd_backward)

@@ -1,0 +1,27 @@
+"""Likelihoods p(x | cells) from the first channels of the cells: log_prob, sample and mean. Knows no model."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class Bernoulli(eqx.Module):
+    """Independent binary pixels; the parameters are logits, one for each pixel and image channel (section 2)."""
+
+    def num_parameters(self, image_channels: int) -> int:
+        """How many channels of a cell the likelihood reads."""
+        return image_channels
+
+    def log_prob(self, logits: Float[Array, "*batch h w c"], x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch"]:
+        """log p(x) = sum over pixels of -softplus((1 - 2x) logit), in nats an image; exact at any finite logit."""
+        return -jnp.sum(jax.nn.softplus((1 - 2 * x) * logits), axis=(-3, -2, -1))
+
+    def sample(self, logits: Float[Array, "*batch h w c"], *, key: PRNGKeyArray) -> Float[Array, "*batch h w c"]:
+        """x ~ p(x): zeros and ones."""
+        return jr.bernoulli(key, self.mean(logits)).astype(logits.dtype)
+
+    def mean(self, logits: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        """E[x] = sigmoid(logit)."""
+        return jax.nn.sigmoid(logits)

@@ -1,0 +1,177 @@
+"""The variational autoencoders of the paper: `encode`, `decode`, `grow` and `sample`.
+
+All methods take one example or any leading batch axes, since every layer does: a batch is one large dot.
+A model's static fields are its constructor's arguments, so that a saved file can rebuild it.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vnca_jax import automaton
+from vnca_jax.conv import Conv, Dense, elu
+from vnca_jax.errors import InputError
+from vnca_jax.likelihoods import Bernoulli
+
+
+class Encoder(eqx.Module):
+    """q(z|x): 5x5 convolutions with ELU, then a dense layer to the mean and log-variance of z (appendix A.5).
+
+    The first convolution has stride 1 and `width` channels; each of the `depth` others has stride 2 and doubles them.
+    """
+
+    convs: tuple[Conv, ...]
+    dense: Dense
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        image_channels: int,
+        latent_size: int,
+        width: int,
+        depth: int,
+        first_padding: int = 2,
+        key: PRNGKeyArray,
+    ):
+        first_key, dense_key, *keys = jr.split(key, 2 + depth)
+        convs = [Conv(image_channels, width, 5, padding=first_padding, key=first_key)]
+        size = image_size + 2 * first_padding - 4
+        for i, conv_key in enumerate(keys):
+            convs.append(Conv(width << i, width << (i + 1), 5, stride=2, padding=2, key=conv_key))
+            size = (size + 1) // 2
+        self.convs = tuple(convs)
+        self.dense = Dense(size * size * (width << depth), 2 * latent_size, key=dense_key)
+
+    def __call__(
+        self, x: Float[Array, "*batch h w c"]
+    ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
+        """The mean and log-variance of q(z|x)."""
+        for conv in self.convs:
+            x = elu(conv(x))
+        mean, log_variance = jnp.split(self.dense(x.reshape(*x.shape[:-3], -1)), 2, axis=-1)
+        return mean, log_variance
+
+
+class DoublingVNCA(eqx.Module):
+    """The doubling VNCA (section 2): z on a 2x2 grid of cells, M steps, then K times a doubling and M steps.
+
+    Images have 2^(K + 1) pixels a side; the first channels of the final cells are the likelihood's parameters.
+    """
+
+    encoder: Encoder
+    update: automaton.ResidualUpdate
+    likelihood: Bernoulli
+    image_channels: int = eqx.field(static=True)
+    latent_size: int = eqx.field(static=True)
+    hidden_size: int = eqx.field(static=True)
+    num_doublings: int = eqx.field(static=True)
+    steps_per_doubling: int = eqx.field(static=True)
+    num_blocks: int = eqx.field(static=True)
+    encoder_width: int = eqx.field(static=True)
+    encoder_depth: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        image_channels: int = 1,
+        latent_size: int = 256,
+        hidden_size: int = 256,
+        num_doublings: int = 4,
+        steps_per_doubling: int = 8,
+        num_blocks: int = 4,
+        encoder_width: int = 32,
+        encoder_depth: int = 4,
+        key: PRNGKeyArray,
+    ):
+        """The paper's MNIST model by default: 6,585,088 parameters. `latent_size` is also the size of a cell.
+
+        Raises InputError for a size below one, or cells too small for the likelihood's parameters.
+        """
+        self.image_channels = image_channels
+        self.latent_size = latent_size
+        self.hidden_size = hidden_size
+        self.num_doublings = num_doublings
+        self.steps_per_doubling = steps_per_doubling
+        self.num_blocks = num_blocks
+        self.encoder_width = encoder_width
+        self.encoder_depth = encoder_depth
+        _check_sizes(self, may_be_zero=("num_blocks", "encoder_depth"))
+        self.likelihood = Bernoulli()
+        if self.likelihood.num_parameters(image_channels) > latent_size:
+            raise InputError(
+                f"latent_size is {latent_size}, but a cell must hold the likelihood's "
+                f"{self.likelihood.num_parameters(image_channels)} parameters a pixel; give a larger latent_size."
+            )
+        encoder_key, update_key = jr.split(key)
+        self.encoder = Encoder(
+            image_size=self.image_size,
+            image_channels=image_channels,
+            latent_size=latent_size,
+            width=encoder_width,
+            depth=encoder_depth,
+            key=encoder_key,
+        )
+        self.update = automaton.ResidualUpdate(latent_size, hidden_size, num_blocks, key=update_key)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side, 2^(K + 1)."""
+        return 2 ** (self.num_doublings + 1)
+
+    def encode(
+        self, x: Float[Array, "*batch h w c"]
+    ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
+        """The mean and log-variance of q(z|x)."""
+        return self.encoder(x)
+
+    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
+        """The likelihood's parameters for p(x|z)."""
+        cells = self._seed(z)
+        for k in range(self.num_doublings + 1):
+            cells = automaton.double(cells) if k else cells
+            cells = automaton.run(self.update, cells, self.steps_per_doubling)
+        return self.parameters(cells)
+
+    def grow(self, z: Float[Array, "*batch latent"]) -> list[Float[Array, "steps *batch h w cell"]]:
+        """All cell states of the growth, one array a stage: its seed (or doubled cells), then each NCA step (Fig. 4)."""
+        stages = []
+        cells = self._seed(z)
+        for k in range(self.num_doublings + 1):
+            cells = automaton.double(cells) if k else cells
+            states = automaton.run(self.update, cells, self.steps_per_doubling, keep=True)
+            stages.append(jnp.concatenate([cells[None], states]))
+            cells = states[-1]
+        return stages
+
+    def parameters(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w parameters"]:
+        """The likelihood's parameters that cells show, at any stage of growth."""
+        return cells[..., : self.likelihood.num_parameters(self.image_channels)]
+
+    def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
+        """The likelihood's parameters for z ~ p(z) = N(0, I)."""
+        return self.decode(jr.normal(key, (num_samples, self.latent_size)))
+
+    def _seed(self, z):
+        return jnp.broadcast_to(z[..., None, None, :], (*z.shape[:-1], 2, 2, self.latent_size))
+
+
+def _check_sizes(model, may_be_zero=()):
+    """Every integer static field of `model` must be at least one, those in `may_be_zero` at least zero."""
+    for name, value in hyperparameters(model).items():
+        smallest = 0 if name in may_be_zero else 1
+        if value < smallest:
+            raise InputError(f"{name} is {value}, but must be at least {smallest}.")
+
+
+def hyperparameters(model: eqx.Module) -> dict[str, int]:
+    """The constructor's arguments of `model`, by name: its static fields."""
+    return {
+        name: getattr(model, name)
+        for name, field in type(model).__dataclass_fields__.items()
+        if field.metadata.get("static", False)
+    }
+
+
+MODELS: dict[str, type] = {model.__name__: model for model in (DoublingVNCA,)}
