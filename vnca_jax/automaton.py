@@ -3,7 +3,7 @@
 All functions work on grids with any leading axes, `(*batch, h, w, c)`, so that a batch is one large dot.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vnca_jax import conv
 
 
+@runtime_checkable
 class UpdateNetwork(Protocol):
     """u_theta of eq. 1: from the cells to what is added to each, as a function of its 3x3 neighbourhood."""
 
@@ -59,7 +60,7 @@ def run(
         return cells, cells if keep else None
 
     final, states = jax.lax.scan(step, cells, length=num_steps)
-    return states if keep else final
+    return final if states is None else states
 
 
 def double(cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h*2 w*2 c"]:

@@ -45,9 +45,7 @@ def log_normal(
     return -jnp.sum((z - mean) ** 2 * jnp.exp(-log_variance) + log_variance + LOG_2_PI, axis=-1) / 2
 
 
-def elbo(
-    model: Any, x: Float[Array, "n h w c"], noise: Float[Array, "n latent"], *, beta: float = 1.0
-) -> Elbo:
+def elbo(model: Any, x: Float[Array, "n h w c"], noise: Float[Array, "n latent"], *, beta: float = 1.0) -> Elbo:
     """The one-sample ELBO log p(x|z) - beta KL(q(z|x) || p(z)), z ~ q(z|x), with the KL in closed form (section 2)."""
     mean, log_variance = model.encode(x)
     parameters = model.decode(reparameterize(mean, log_variance, noise))
@@ -75,8 +73,8 @@ def iwelbo(
 ) -> Iwelbo:
     """log p(x) >= log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x) (Burda et al., 2015; section 3).
 
-    `noise(k)` is the standard normal noise of sample k for all images. Samples are decoded `chunk_size` at a time into a
-    running log-sum-exp, so memory does not grow with K; `chunk_size` must divide `num_samples`. The ELBO beside it is
+    `noise(k)` is the standard normal noise of sample k for all images. Samples are decoded `chunk_size` at a time into
+    a running log-sum-exp, so memory does not grow with K; `chunk_size` must divide `num_samples`. The ELBO beside it is
     the mean of log p(x|z_k) over the same samples, less the KL in closed form.
     """
     if num_samples % chunk_size:

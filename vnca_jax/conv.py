@@ -1,10 +1,10 @@
 """Convolutions over channel-last cells, each in the formulation that is fast on the backend at hand.
 
-This file alone decides how a convolution is computed. All grids are `(*batch, h, w, c)`; a 1x1 convolution is a dot over
+This file alone decides how a convolution is computed. Grids are `(*batch, h, w, c)`; a 1x1 convolution is a dot over
 the last axis. On CPU the gradient of XLA's own convolution is tens of times slower than dots, so convolutions become
 dots there; on GPU and TPU XLA's convolution is the natural choice.
 
-- `winograd`: stride-1 3x3 convolutions on even grids as F(2x2, 3x3) of Lavin and Gray (2016), 16 dots with a VJP of
+- `winograd`: 3x3 convolutions on even grids as F(2x2, 3x3) of Lavin and Gray (2016), 16 dots with a VJP of
   their own, 4 multiplications a cell and channel pair in place of 9; everything else as `gather`.
 - `gather`: the neighbours of each cell side by side, then one dot.
 - `lax`: `jax.lax.conv_general_dilated`.
@@ -27,6 +27,7 @@ from vnca_jax.errors import InputError
 Formulation = Literal["winograd", "gather", "lax"]
 FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
 _BY_BACKEND: dict[str, Formulation] = {"cpu": "winograd"}
+WINOGRAD_MIN_CELLS = 16 * 16
 _override: contextvars.ContextVar[Formulation | None] = contextvars.ContextVar("formulation", default=None)
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class Conv(eqx.Module):
         self.padding = padding
 
     def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h2 w2 c_out"]:
-        if self._can_be_winograd and _is_even(x):
+        if self._can_be_winograd and _suits_winograd(x):
             return prepare(self)(x)
         flat = x.reshape(-1, *x.shape[-3:])
         if formulation() == "lax":
@@ -104,7 +105,7 @@ class _PreparedConv(eqx.Module):
     transformed: Float[Array, "16 c_in c_out"]
 
     def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h w c_out"]:
-        if not _is_even(x):
+        if not _suits_winograd(x):
             return self.conv(x)
         y = _winograd(x.reshape(-1, *x.shape[-3:]), self.transformed)
         return _add_bias(y.reshape(*x.shape[:-1], -1), self.conv.bias)
@@ -155,32 +156,35 @@ def _add_bias(x, bias):
     return x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
 
 
-def _is_even(x):
-    return x.shape[-3] % 2 == 0 and x.shape[-2] % 2 == 0
+def _suits_winograd(x):
+    """Even sides, and enough cells that fewer multiplications outweigh the transforms (and their compilation)."""
+    height, width = x.shape[-3:-1]
+    return height % 2 == 0 and width % 2 == 0 and height * width >= WINOGRAD_MIN_CELLS
 
 
 def _lax_conv(x, weight, stride, padding):
     numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, weight, (stride, stride), [(padding, padding)] * 2, dimension_numbers=numbers)
+    return jax.lax.conv_general_dilated(
+        x, weight, (stride, stride), [(padding, padding)] * 2, dimension_numbers=numbers
+    )
 
 
 # --- gathered neighbours -------------------------------------------------------------------------------------------
 
 
 def _patches(x, kernel, stride, padding):
-    """`(n, h, w, c)` to `(n, h', w', kernel * kernel * c)`: the neighbourhood of each output cell, row by row."""
+    """`(n, h, w, c)` to `(n, h', w', kernel * kernel * c)`: the neighbourhood of each output cell, column by column."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = ((size - kernel) // stride + 1 for size in x.shape[1:3])
-    neighbours = [
-        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(kernel)
-        for j in range(kernel)
-    ]
-    return jnp.concatenate(neighbours, axis=-1)
+    for axis in (1, 2):  # rows, then columns of rows: 2 kernel slices in place of kernel^2
+        last = x.shape[axis] - kernel
+        shifted = [jax.lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(kernel)]
+        x = jnp.concatenate(shifted, axis=-1)
+    return x
 
 
 def _gather(x, weight, stride, padding):
-    return _patches(x, len(weight), stride, padding) @ weight.reshape(-1, weight.shape[-1])
+    c_out = weight.shape[-1]
+    return _patches(x, len(weight), stride, padding) @ weight.swapaxes(0, 1).reshape(-1, c_out)
 
 
 @jax.custom_vjp
@@ -197,9 +201,9 @@ def _gather_same_backward(residuals, dy):
     x, weight = residuals
     kernel, _, c_in, c_out = weight.shape
     patches = _patches(dy, kernel, 1, kernel // 2)
-    dx = patches @ weight[::-1, ::-1].swapaxes(2, 3).reshape(-1, c_in)
+    dx = patches @ weight[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, c_in)
     dw = x.reshape(-1, c_in).T @ patches.reshape(-1, kernel * kernel * c_out)
-    return dx, dw.reshape(c_in, kernel, kernel, c_out)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+    return dx, dw.reshape(c_in, kernel, kernel, c_out)[:, ::-1, ::-1].transpose(2, 1, 0, 3)
 
 
 _gather_same.defvjp(_gather_same_forward, _gather_same_backward)
@@ -224,7 +228,7 @@ def _shift(x, axis, by):
 
 
 def _times_b(even, odd, axis):
-    """B^T d along one axis; a tile's four inputs are the odd cell before it, its even and odd cell, the even cell after."""
+    """B^T d along one axis; a tile's inputs are the odd cell before it, its even and odd cell, the even cell after."""
     d0, d1, d2, d3 = _shift(odd, axis, 1), even, odd, _shift(even, axis, -1)
     return d0 - d2, d1 + d2, d2 - d1, d1 - d3
 
@@ -264,7 +268,7 @@ def _transform_output_transposed(dy):
 
 @jax.custom_vjp
 def _winograd(x, transformed):
-    """A 3x3 convolution of `x` `(n, h, w, c)`, h and w even, with a transformed kernel; V is computed again for the VJP."""
+    """A 3x3 convolution of `x` `(n, h, w, c)`, h and w even, with a transformed kernel; the VJP computes V again."""
     return _transform_output([v @ u for v, u in zip(_transform_input(x), transformed, strict=True)])
 
 

@@ -120,6 +120,17 @@ class DoublingVNCA(eqx.Module):
         """Pixels a side, 2^(K + 1)."""
         return 2 ** (self.num_doublings + 1)
 
+    @property
+    def activation_size(self) -> int:
+        """Numbers in the largest activation of decoding one latent: every cell of the final grid, at its widest."""
+        return self.image_size**2 * max(self.latent_size, self.hidden_size)
+
+    @property
+    def trajectory_size(self) -> int:
+        """Numbers kept for the gradient of one image, about: cell updates of all stages times the layers' widths."""
+        updates = sum(self.steps_per_doubling * 4 ** (k + 1) for k in range(self.num_doublings + 1))
+        return updates * (2 * self.latent_size + 2 * (self.num_blocks + 1) * self.hidden_size)
+
     def encode(
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
@@ -135,7 +146,7 @@ class DoublingVNCA(eqx.Module):
         return self.parameters(cells)
 
     def grow(self, z: Float[Array, "*batch latent"]) -> list[Float[Array, "steps *batch h w cell"]]:
-        """All cell states of the growth, one array a stage: its seed (or doubled cells), then each NCA step (Fig. 4)."""
+        """All cell states of the growth, one array a stage: its seed (or doubled cells), then each step (Fig. 4)."""
         stages = []
         cells = self._seed(z)
         for k in range(self.num_doublings + 1):

@@ -1,0 +1,130 @@
+"""The importance-weighted bound of an image on CPU, ours beside PyTorch's, and our peak memory as K grows.
+
+Both take one image at a time and decode a few of its K samples at once; nothing is kept for a gradient. Ours may need
+0.40 of PyTorch's time (0.25 is aimed at), and no more memory for 4 K samples than for K / 8.
+
+    python -m benchmarks.iwelbo --json iwelbo.json
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from benchmarks.side_by_side import (
+    Contender,
+    Measurement,
+    Prepared,
+    Ratio,
+    report,
+    require_folder,
+    require_sizes,
+    require_torch,
+    take_turns,
+    time_compilation,
+)
+from vnca_jax.errors import InputError
+
+OURS, TORCH = "vnca_jax", "torch"
+TORCH_SAMPLES_AT_ONCE = 8  # the fastest of 8, 16, 32 and 128
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time the bound of an image, ours beside PyTorch's; the defaults are the paper's sizes."""
+
+    num_samples: int = 128
+    """Importance samples K; a multiple of 8, for memory is measured at K / 8, K and 4 K."""
+    latent_size: int = 256
+    """Channels of a cell, and size of the latent."""
+    hidden_size: int = 256
+    """Channels inside the update network."""
+    repeats: int = 3
+    """Timed images of each contender; the median is reported."""
+    json: Path | None = None
+    """Also write everything to this JSON file."""
+
+
+def prepare_ours(options: Options, num_samples: int) -> Prepared:
+    """Our bound of one image with `num_samples` samples, compiled for one CPU device.
+
+    As many samples are decoded at once as `vnca_jax.eval` decodes, but at most K / 8: the same number for all three K.
+    """
+    import jax
+    import jax.numpy as jnp
+    import jax.random as jr
+
+    from vnca_jax import bounds
+    from vnca_jax import eval as evaluation
+    from vnca_jax.models import DoublingVNCA
+
+    jax.config.update("jax_platforms", "cpu")
+    model_key, image_key, noise_key = jr.split(jr.key(SEED), 3)
+    model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size, key=model_key)
+    x = jr.bernoulli(image_key, shape=(1, 32, 32, 1)).astype(jnp.float32)
+
+    chunk_size = math.gcd(options.num_samples // 8, evaluation._decodes_at_once(model))
+
+    def bound(model, x, key):
+        def noise(k):
+            return jr.normal(jr.fold_in(key, k), (1, options.latent_size))
+
+        return bounds.iwelbo(model, x, noise, num_samples=num_samples, chunk_size=chunk_size).iwelbo
+
+    compiled, compile_s = time_compilation(jax.jit(bound).lower(model, x, noise_key))
+    return Prepared(lambda: compiled(model, x, noise_key).block_until_ready(), compile_s)
+
+
+def prepare_torch(options: Options) -> Prepared:
+    """PyTorch's bound of one image."""
+    import torch
+
+    from benchmarks.torch_vnca import DoublingVNCA
+
+    torch.manual_seed(SEED)
+    model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size)
+    x = (torch.rand(1, 1, 32, 32) < 0.5).float()
+
+    def run() -> None:
+        with torch.no_grad():
+            model.iwelbo(x, torch.randn(options.num_samples, 1, options.latent_size), TORCH_SAMPLES_AT_ONCE)
+
+    return Prepared(run)
+
+
+def find_ratios(found: dict[str, Measurement], fewest: str, most: str) -> list[Ratio]:
+    """What the figures come to; `fewest` and `most` name the measurements with the fewest and the most samples."""
+    return [
+        Ratio(f"time an image, {OURS} / {TORCH}", found[OURS].median_s / found[TORCH].median_s, 0.25),
+        Ratio(f"peak memory, {most} / {fewest}", found[most].peak_gib / found[fewest].peak_gib, 1.1),
+    ]
+
+
+def main(options: Options) -> None:
+    """Measure and report; raises InputError for options that cannot be measured."""
+    require_torch()
+    require_folder(options.json)
+    require_sizes(
+        num_samples=options.num_samples,
+        latent_size=options.latent_size,
+        hidden_size=options.hidden_size,
+        repeats=options.repeats,
+    )
+    if options.num_samples % 8:
+        raise InputError(f"--num-samples is {options.num_samples} but must be a multiple of 8: give 128, for example.")
+    contenders = [Contender(OURS, prepare_ours, options, options.num_samples), Contender(TORCH, prepare_torch, options)]
+    found = take_turns(contenders, options.repeats)
+    more = {f"{OURS}, K = {k}": k for k in (options.num_samples // 8, 4 * options.num_samples)}
+    found |= {name: Contender(name, prepare_ours, options, k).finish() for name, k in more.items()}
+    report("bound of an image", options, found, find_ratios(found, *more), options.json)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options, prog="python -m benchmarks.iwelbo"))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,165 @@
+"""From a config to flags, and the frame of a run: directory, keys, data, results, table. All experiments share it."""
+
+import contextlib
+import dataclasses
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import tyro
+from jax.sharding import Mesh
+
+from vnca_jax import data, metrics, parallel
+from vnca_jax.checkpoint import export_model
+from vnca_jax.data import Dataset
+from vnca_jax.errors import InputError, reported
+from vnca_jax.eval import evaluate
+from vnca_jax.run_directory import check_config, claim, write_json
+from vnca_jax.train import Keys, TrainConfig, TrainState, split_seed
+
+Preset = Literal["cpu", "paper"]
+
+# Flags that say nothing about what has been computed so far, so a resumed run may change them.
+MAY_CHANGE = frozenset(
+    ["num-updates", "report-every", "checkpoint-minutes", "keep-checkpoints", "chunk-size", "data-dir", "num-devices"]
+) | {"num-samples", "limit", "out", "name", "preset"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The data."""
+
+    dataset: str
+    """Dataset by name."""
+    data_dir: Path | None = None
+    """Folder with the dataset's official files (default: $VNCA_DATA_DIR, then /kaggle/input)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Where the run is kept and what it uses."""
+
+    preset: Preset = "cpu"
+    """Which values the other flags default to."""
+    out: Path = Path("runs")
+    """Folder of all runs; this one goes to <out>/<experiment>/<name>."""
+    name: str = ""
+    """Name of the run; the same name resumes it (default: the preset)."""
+    num_devices: int | None = None
+    """Devices to use (default: all that JAX sees)."""
+    num_samples: int = 128
+    """Importance samples an image of the evaluation, K."""
+    limit: int | None = None
+    """Evaluate only the first so many test images."""
+
+    def __post_init__(self):
+        for flag, value in (("--num-samples", self.num_samples), ("--limit", self.limit)):
+            if value is not None and value < 1:
+                raise InputError(f"{flag} is {value}, but must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole configuration; every field of its parts is one flag."""
+
+    model: Any
+    data: DataConfig
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What an experiment works with: `directory` is this process's alone while it runs."""
+
+    experiment: str
+    directory: Path
+    config: Config
+    mesh: Mesh
+    keys: Keys
+    dataset: Dataset
+    drawn: list[Path] = dataclasses.field(default_factory=list)
+
+    def figure(self, name: str) -> Path:
+        """The path of a picture, which the summary will list."""
+        path = self.directory / "figures" / name
+        self.drawn.append(path)
+        return path
+
+    def export_and_evaluate(self, state: TrainState) -> None:
+        """Writes model.eqx, evaluates on the test images, writes results.json and prints the table."""
+        step, dataset, options = int(state.step), self.dataset, self.config.run
+        model = jax.device_get(state.model)
+        export_model(self.directory / "model.eqx", model, dataset=dataset.name, step=step, experiment=self.experiment)
+        images, seed = dataset.test[: options.limit], self.config.train.seed
+        result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
+        seconds = metrics.read(self.directory / "metrics.jsonl")["seconds"].sum()
+        facts = {
+            "experiment": self.experiment,
+            "dataset": dataset.name,
+            "updates": step,
+            "training_seconds": round(float(seconds), 1),
+            "command": shlex.join(["python", "-m", f"experiments.{self.experiment}", *sys.argv[1:]]),
+            "evaluation": result.as_json(),
+            "config": as_flags(self.config),
+            "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        }
+        write_json(self.directory / "results.json", facts)
+        print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
+        print(result.table())
+
+
+def main(prog: str, docstring: str | None, presets: dict[Preset, Config], run: Callable[[Config], None]) -> None:
+    """Reads the flags and runs the experiment; a mistake in them is one sentence and exit code 2."""
+    wanted = _preset(sys.argv[1:])
+    config = presets[wanted] if wanted in presets else presets["cpu"]
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, preset=wanted or "cpu"))
+    with reported():
+        config = tyro.cli(
+            Config,
+            args=sys.argv[1:],
+            default=config,
+            prog=f"python -m {prog}",
+            description=docstring,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        )
+        run(config)
+
+
+@contextlib.contextmanager
+def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
+    """Loads the data, claims the run's directory, holds the config against what is there; lists pictures at the end.
+
+    Raises InputError before anything is written if the data, the devices or the config do not fit.
+    """
+    mesh = parallel.make_mesh(config.run.num_devices)
+    parallel.check_divisible("--batch-size", config.train.batch_size, mesh)
+    dataset = data.load(config.data.dataset, data_dir=config.data.data_dir).padded(image_size)
+    directory = config.run.out / experiment / (config.run.name or config.run.preset)
+    with claim(directory):
+        check_config(directory, as_flags(config), MAY_CHANGE)
+        run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
+        yield run
+        print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")
+
+
+def as_flags(config: Config) -> dict[str, Any]:
+    """Flag names to JSON values."""
+    parts = (config.run, config.data, config.model, config.train)
+    flags = {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
+    return {name.replace("_", "-"): json.loads(json.dumps(value, default=str)) for name, value in flags.items()}
+
+
+def _preset(args):
+    """The value of --preset, which must be known before the other flags have their defaults."""
+    for i, arg in enumerate(args):
+        if arg == "--preset" and i + 1 < len(args):
+            return args[i + 1]
+        if arg.startswith("--preset="):
+            return arg.removeprefix("--preset=")
+    return None

@@ -1,0 +1,57 @@
+"""From a model to the pictures that several experiments share; vnca_jax.figures draws the arrays."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray, UInt8
+
+from vnca_jax import figures, metrics
+
+GIF_SAMPLES = 8
+SMOOTHING = 100  # updates whose mean is one point of a training curve
+
+
+def reconstructions(path: Path, model: Any, images: UInt8[np.ndarray, "n h w c"]) -> None:
+    """Fig. 3, left: test images above E[x|z] at the mean of q(z|x)."""
+    x = images.astype(np.float32)
+    means = jax.jit(lambda model, x: model.likelihood.mean(model.decode(model.encode(x)[0])))(model, x)
+    figures.reconstructions(path, x, np.asarray(means))
+
+
+def samples(path: Path, model: Any, num_samples: int, *, key: PRNGKeyArray) -> None:
+    """Fig. 3, right: x ~ p(x|z), z ~ p(z)."""
+    z_key, x_key = jr.split(key)
+    draw = jax.jit(lambda model: model.likelihood.sample(model.sample(num_samples, key=z_key), key=x_key))
+    figures.samples(path, np.asarray(draw(model)))
+
+
+def sample_means(path: Path, model: Any, num_samples: int, *, key: PRNGKeyArray) -> None:
+    """E[x|z] of the same z as `samples`."""
+    z_key, _ = jr.split(key)
+    figures.samples(path, np.asarray(jax.jit(lambda m: m.likelihood.mean(m.sample(num_samples, key=z_key)))(model)))
+
+
+def growth(sheet: Path, gif: Path, model: Any, *, key: PRNGKeyArray) -> None:
+    """Fig. 4: E[x] of one growing sample, a row a doubling and a tile a step; several of them as an animation."""
+    z = jr.normal(key, (GIF_SAMPLES, model.latent_size))
+    grow = jax.jit(lambda model, z: [model.likelihood.mean(model.parameters(cells)) for cells in model.grow(z)])
+    stages = [np.asarray(stage) for stage in grow(model, z)]
+    figures.growth_sheet(sheet, [stage[:, 0] for stage in stages])
+    figures.growth_gif(gif, stages)
+
+
+def training_curve(path: Path, metrics_path: Path) -> None:
+    """The loss and its terms against updates, in nats."""
+    columns = metrics.read(metrics_path)
+    window = max(1, min(SMOOTHING, len(columns["step"]) // 20))
+    length = len(columns["step"]) // window * window
+
+    def smooth(x):
+        return x[:length].reshape(-1, window).mean(axis=1)
+
+    signed = {"-ELBO": columns["loss"], "-log p(x|z)": -columns["log_px_given_z"], "KL": columns["kl"]}
+    series = {name: (smooth(columns["step"]), smooth(y)) for name, y in signed.items()}
+    figures.curves(path, series, xlabel="update", ylabel=f"nats (mean of {window} updates)")

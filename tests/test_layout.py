@@ -1,0 +1,122 @@
+"""The house rules that a parser can check: who imports whom, how long files and functions are, one version."""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vnca_jax
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path for folder in ("vnca_jax", "experiments", "benchmarks", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
+)
+
+# A module of vnca_jax imports only from modules before it in this list.
+ORDER = [
+    "errors",
+    "figures",
+    "parallel",
+    "conv",
+    "automaton",
+    "likelihoods",
+    "models",
+    "bounds",
+    "pool",
+    "losses",
+    "data",
+    "checkpoint",
+    "run_directory",
+    "metrics",
+    "train",
+    "eval",
+]
+
+# Folders or files that may import a package; for all others it is out of bounds.
+ONLY_IN = {
+    "matplotlib": ("vnca_jax/figures.py", "tests/test_figures.py"),
+    "PIL": ("vnca_jax/figures.py", "tests/"),
+    "tensorflow_datasets": ("vnca_jax/data/", "tests/"),
+    "torch": ("benchmarks/", "tests/reference/"),
+    "tensorflow": (),
+    "experiments": ("experiments/", "tests/"),
+    "benchmarks": ("benchmarks/", "tests/"),
+    "tests": (),
+}
+
+
+def imported(source: str, file: str) -> Iterator[str]:
+    """Dotted names that `source`, at `file` from the root, imports, in functions too, relative ones resolved."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = file.split("/")[: -node.level] if node.level else []
+            base = [*parents, *(node.module.split(".") if node.module else [])]
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def broken_rules(source: str, file: str) -> list[str]:
+    """What `source` imports against ORDER and ONLY_IN, as sentences."""
+    broken = []
+    folder, name = file.split("/")[0], file.split("/")[1].removesuffix(".py")
+    if folder == "vnca_jax" and name not in [*ORDER, "__init__"]:
+        broken.append(f"{file} has no place in ORDER")
+    for target in imported(source, file):
+        package, _, rest = target.partition(".")
+        module = rest.split(".")[0]
+        if package in ONLY_IN and not file.startswith(ONLY_IN[package]):
+            broken.append(f"{file} imports {package}")
+        if package == folder == "vnca_jax" and name in ORDER and module != name:
+            if module not in ORDER:
+                broken.append(f"{file} imports {target}, which is no module of ORDER")
+            elif ORDER.index(module) > ORDER.index(name):
+                broken.append(f"{file} imports {module}, which comes after it")
+    return broken
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_source(path):
+    source, file = path.read_text(), path.relative_to(ROOT).as_posix()
+    assert broken_rules(source, file) == []
+    is_experiment = file.startswith("experiments/") and path.name not in ("cli.py", "__init__.py")
+    lines, limit = source.count("\n"), 100 if is_experiment else 300
+    assert lines <= limit
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > 60] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "rules"),
+    [
+        ("vnca_jax/models.py", "from vnca_jax.automaton import run", []),
+        ("vnca_jax/models.py", "from vnca_jax import automaton, conv", []),
+        ("vnca_jax/models.py", "from .automaton import run", []),
+        ("vnca_jax/models.py", "import jax, matplotlib_inline", []),
+        ("vnca_jax/data/digits.py", "from .source import read", []),
+        ("vnca_jax/data/digits.py", "from ..errors import InputError", []),
+        ("vnca_jax/__init__.py", "from vnca_jax.train import fit", []),
+        ("experiments/mnist_doubling.py", "from vnca_jax.train import fit\nfrom experiments.cli import run", []),
+        ("vnca_jax/models.py", "from vnca_jax.train import fit", ["imports train, which comes after it"]),
+        ("vnca_jax/models.py", "def f():\n    import vnca_jax.train", ["imports train, which comes after it"]),
+        ("vnca_jax/models.py", "from . import automaton, eval", ["imports eval, which comes after it"]),
+        ("vnca_jax/data/digits.py", "from ..train import fit", ["imports train, which comes after it"]),
+        ("vnca_jax/models.py", "from vnca_jax import fit", ["imports vnca_jax.fit, which is no module of ORDER"]),
+        ("vnca_jax/misc.py", "", ["has no place in ORDER"]),
+        ("vnca_jax/eval.py", "import matplotlib.pyplot as plt", ["imports matplotlib"]),
+        ("vnca_jax/eval.py", "from experiments.cli import run", ["imports experiments"]),
+        ("vnca_jax/data/mnist.py", "import tensorflow", ["imports tensorflow"]),
+        ("experiments/mnist_doubling.py", "import torch", ["imports torch"]),
+    ],
+)
+def test_the_rules_catch_what_they_should(file, line, rules):
+    assert broken_rules(line, file) == [f"{file} {rule}" for rule in rules]
+
+
+def test_one_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert vnca_jax.__version__ == project["version"]

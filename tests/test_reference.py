@@ -1,0 +1,163 @@
+"""The doubling VNCA against an independent PyTorch model in float64, by the arrays of tests/reference/doubling.npz.
+
+The numbers are compared in every formulation of a convolution. Parameters, images and noise are given to both sides, so
+nothing depends on a random generator, and float32 rounding is all that may differ.
+"""
+
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from einops import rearrange
+
+from vnca_jax import bounds, conv, losses, parallel, train
+from vnca_jax.models import DoublingVNCA
+
+PATH = Path(__file__).parent / "reference" / "doubling.npz"
+TOLERANCE = 4e-6  # of an array's largest value; up to 1e-6 was measured
+UPDATE_TOLERANCE = 4e-7  # of a parameter of order 1, that an update moves by 1e-4
+LEARNING_RATE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def reference():
+    with np.load(PATH) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def model(reference):
+    size = {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+    num_doublings = (size.pop("image_size") // 2).bit_length() - 1
+    skeleton = eqx.filter_eval_shape(lambda: DoublingVNCA(num_doublings=num_doublings, **size, key=jr.key(0)))
+    return as_model(skeleton, reference, "param")
+
+
+def as_model(model, reference, prefix):
+    """`model` with the arrays of `prefix` for parameters: the parameters themselves, gradients, updated parameters."""
+    names = [name.removesuffix(".weight") for name in reference if name.startswith(f"{prefix}/") and "weight" in name]
+    layers = [(reference[f"{name}.weight"], reference[f"{name}.bias"]) for name in names]
+    *convs, dense = layers[: model.encoder_depth + 2]
+    perceive, *pointwise = layers[model.encoder_depth + 2 :]
+    weights = [as_conv(weight) for weight, _ in convs]
+    weights += [as_dense_after_flatten(dense[0], channels=len(convs[-1][0])), as_conv(perceive[0])]
+    weights += [rearrange(weight, "c_out c_in 1 1 -> c_in c_out") for weight, _ in pointwise]
+    arrays = [jnp.asarray(array, jnp.float32) for array in weights + [bias for _, bias in layers]]
+
+    def places(model):
+        pointwise = [layer for block in model.update.blocks for layer in block]
+        ours = [*model.encoder.convs, model.encoder.dense, model.update.perceive, *pointwise, model.update.out]
+        return [layer.weight for layer in ours] + [layer.bias for layer in ours]
+
+    assert [place.shape for place in places(model)] == [array.shape for array in arrays]
+    return eqx.tree_at(places, model, arrays)
+
+
+def as_conv(weight):
+    return rearrange(weight, "c_out c_in kh kw -> kh kw c_in c_out")
+
+
+def as_dense_after_flatten(weight, channels):
+    """A linear layer on features that PyTorch flattens channel first and we flatten channel last."""
+    side = int((weight.shape[1] // channels) ** 0.5)
+    return rearrange(weight, "c_out (c h w) -> (h w c) c_out", h=side, w=side)
+
+
+@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+def found(request, model, reference):
+    """Our side of most comparisons, as one program compiled in one formulation."""
+    x, eps, z, iw_eps = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "iw_eps"))
+
+    def loss(model):
+        terms = bounds.elbo(model, x, eps)
+        return -terms.elbo.mean(), terms
+
+    def everything(model):
+        (_, terms), gradient = jax.value_and_grad(loss, has_aux=True)(model)
+        return {
+            "posterior": model.encode(x),
+            "growth": [state for stage in model.grow(z) for state in stage],
+            "terms": terms,
+            "iwelbo": bounds.iwelbo(model, x, lambda k: iw_eps[k], num_samples=len(iw_eps)).iwelbo,
+            "gradient": gradient,
+        }
+
+    with conv.use_formulation(request.param):
+        return jax.jit(everything)(model)
+
+
+def assert_close(actual, expected, tolerance=TOLERANCE):
+    """Equal shapes, and errors of at most `tolerance` times the largest expected value."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_encoder(found, reference):
+    mean, log_variance = found["posterior"]
+    assert_close(mean, reference["mean"])
+    assert_close(log_variance, reference["logvar"])
+
+
+def test_growth_and_logits(found, reference):
+    expected = [reference[name] for name in sorted(reference) if name.startswith("growth/")]
+    for states, array in zip(found["growth"], expected, strict=True):
+        assert_close(states[0], array)
+    assert_close(found["growth"][-1][..., 0], reference["logits"])
+
+
+def test_elbo_and_its_terms(found, reference):
+    assert_close(found["terms"].elbo, reference["elbo"])
+    assert_close(found["terms"].log_px_given_z, reference["log_px"])
+    assert_close(found["terms"].kl, reference["kl"])
+
+
+def test_decode_and_elbo_with_beta(model, reference):
+    x, eps, z = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z"))
+    assert_close(model.decode(z)[..., 0], reference["logits"])
+    terms = bounds.elbo(model, x, eps, beta=float(reference["beta"]))
+    assert_close(-terms.elbo.mean(), reference["loss_beta"])
+
+
+def test_iwelbo(found, reference):
+    assert_close(found["iwelbo"], reference["iwelbo"])
+
+
+def test_gradient(found, model, reference):
+    expected = as_model(model, reference, "grad")
+    for gradient, array in zip(jax.tree.leaves(found["gradient"]), jax.tree.leaves(expected), strict=True):
+        assert_close(gradient, array)
+
+
+def test_two_updates(model, reference):
+    """The first gradient is clipped and the second is not: Adam's second step shows that, its first does not."""
+    x, eps = jnp.asarray(reference["x"], jnp.float32), jnp.asarray(reference["eps"], jnp.float32)
+
+    def loss(model, scales, batch, key):
+        """-scales[0] ELBO, each image with the reference's noise, in chunks of one image."""
+        which = jnp.argmax(jnp.all(batch.images[:, None] == x[None], axis=(2, 3, 4)), axis=1)
+
+        def chunk_loss(model, chunk):
+            terms = bounds.elbo(model, *chunk)
+            return -scales[0] * terms.elbo.mean(), terms
+
+        value, _ = losses.mean_over_chunks(chunk_loss, model, (batch.images, eps[which]), chunk_size=1)
+        return value, (jnp.roll(scales, -1), {})
+
+    mesh, optimizer = parallel.make_mesh(1), train.make_optimizer(LEARNING_RATE)
+    copy = jax.tree.map(jnp.copy, model)  # `advance` takes over the memory of its state
+    scales = jnp.asarray(reference["loss_scales"], jnp.float32)
+    state = train.TrainState(jnp.int32(0), copy, optimizer.init(copy), scales, jr.key(0))
+    state = train.place_state(state, mesh)
+    images = parallel.place(np.asarray(reference["x"], np.uint8), mesh)
+    advance = train.make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
+    for i, prefix in enumerate(("updated", "updated_twice")):
+        state, terms = advance(state, images, 1)
+        assert_close(terms["gradient_norm"][0], reference["gradient_norms"][i])
+        expected = as_model(model, reference, prefix)
+        for ours, array in zip(jax.tree.leaves(state.model), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(ours, array, rtol=0, atol=UPDATE_TOLERANCE)

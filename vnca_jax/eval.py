@@ -1,0 +1,190 @@
+"""Test bounds of a trained model, with standard errors: `python -m vnca_jax.eval --ckpt PATH`."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import tyro
+from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray, UInt8
+from tqdm import tqdm
+
+from vnca_jax import bounds, data, parallel
+from vnca_jax.checkpoint import import_model
+from vnca_jax.errors import InputError, reported
+from vnca_jax.run_directory import write_json
+from vnca_jax.train import split_seed
+
+DECODE_BYTES = {"cpu": 1 << 25}  # of the largest activation, for latents that are decoded at once
+DEFAULT_DECODE_BYTES = 1 << 30
+LABELS = {
+    "iwelbo": "IWELBO",
+    "elbo": "ELBO",
+    "log_px_given_z": "log p(x|z)",
+    "kl": "KL(q(z|x) || p(z))",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Mean and standard error over the images of each term, in nats, and what they cover."""
+
+    terms: dict[str, tuple[float, float]]
+    num_samples: int
+    num_images: int
+    image_shape: tuple[int, int, int]
+    seed: int
+    num_devices: int
+    device: str
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Each term as [mean, standard error] in nats and in bits per dimension, and the rest, for results.json."""
+        facts = dataclasses.asdict(self)
+        facts["terms"] = {
+            name: {"nats": self._row(name)[:2], "bits_per_dimension": self._row(name)[2:]} for name in self.terms
+        }
+        return facts
+
+    def table(self) -> str:
+        """The terms as a table, and a line on what they cover."""
+        rows = [f"{'':<20}{'nats':>20}{'bits per dimension':>24}"]
+        for name in self.terms:
+            nats, nats_error, bits, bits_error = self._row(name)
+            label = f"{LABELS[name]}, K={self.num_samples}" if name == "iwelbo" else LABELS[name]
+            rows.append(f"{label:<20}{f'{nats:.2f} +- {nats_error:.2f}':>20}{f'{bits:.4f} +- {bits_error:.4f}':>24}")
+        height, width, channels = self.image_shape
+        return "\n".join(
+            [
+                *rows,
+                f"mean +- standard error over {self.num_images} test images of {height}x{width}x{channels} pixels, "
+                f"{self.num_samples} samples each, seed {self.seed}; "
+                f"{self.seconds:.1f} s on {self.num_devices} x {self.device}",
+            ]
+        )
+
+    def _row(self, name):
+        """Mean and standard error in nats, then in bits per dimension; a KL is a cost, so its bits are positive too."""
+        mean, error = self.terms[name]
+        bits = bounds.bits_per_dimension(-mean if name == "kl" else mean, self.image_shape)
+        return mean, error, bits, -bounds.bits_per_dimension(error, self.image_shape)
+
+
+def evaluate(
+    model: Any, images: UInt8[np.ndarray, "n h w c"], *, num_samples: int, seed: int, mesh: Mesh
+) -> Evaluation:
+    """IWELBO, ELBO and its terms of `images`, sharded over the devices of `mesh`, with a progress bar.
+
+    Image i draws its samples from key fold_in(key, i), so the result does not depend on devices or batches. Raises
+    InputError if there are no images or no samples.
+    """
+    for name, value in (("--num-samples", num_samples), ("the number of test images", len(images))):
+        if value < 1:
+            raise InputError(f"{name} is {value}, but must be at least 1.")
+    started_at = time.monotonic()
+    at_once = _decodes_at_once(model)
+    chunk_size = max(
+        divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
+    )
+    batch_size = mesh.size * max(1, min(at_once // chunk_size, -(-len(images) // mesh.size)))
+    compute = _make_compute(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
+    model = parallel.place(model, mesh)
+    results = []
+    with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True) as bar:
+        for start in range(0, len(images), batch_size):
+            index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+            batch, places = parallel.place((images[index], index), mesh, parallel.SHARDED)
+            count = min(batch_size, len(images) - start)
+            results.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], compute(model, batch, places)))
+            bar.update(count)
+            bar.set_postfix_str(f"IWELBO {np.concatenate([r.iwelbo for r in results]).mean():.2f} nats")
+    joined = {name: np.concatenate([getattr(r, name) for r in results]).astype(np.float64) for name in LABELS}
+    return Evaluation(
+        terms={name: (float(x.mean()), _standard_error(x)) for name, x in joined.items()},
+        num_samples=num_samples,
+        num_images=len(images),
+        image_shape=tuple(images.shape[1:]),
+        seed=seed,
+        num_devices=mesh.size,
+        device=jax.devices()[0].device_kind,
+        seconds=time.monotonic() - started_at,
+    )
+
+
+def _decodes_at_once(model):
+    budget = DECODE_BYTES.get(jax.default_backend(), DEFAULT_DECODE_BYTES)
+    return max(1, budget // (4 * model.activation_size))
+
+
+def _standard_error(x):
+    return float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else float("nan")
+
+
+def _make_compute(model, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
+    def compute(model, images, index):
+        keys = jax.vmap(partial(jr.fold_in, key))(index)
+
+        def noise(k):
+            return bounds.sample_noise(jax.vmap(lambda image_key: jr.fold_in(image_key, k))(keys), model.latent_size)
+
+        x = images.astype(jnp.float32)
+        return bounds.iwelbo(model, x, noise, num_samples=num_samples, chunk_size=chunk_size)
+
+    sharded = jax.shard_map(
+        compute,
+        mesh=mesh,
+        in_specs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED),
+        out_specs=parallel.SHARDED,
+        check_vma=False,
+    )
+    return jax.jit(sharded)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Bounds on log p(x) of a trained model on the test images of the dataset it was trained on."""
+
+    ckpt: Path
+    """A model.eqx, or a run directory that holds one."""
+    num_samples: int = 128
+    """Importance samples an image, K."""
+    limit: int | None = None
+    """Evaluate only the first so many test images."""
+    seed: int = 0
+    """Seed of the samples of z."""
+    dataset: str | None = None
+    """Another dataset than the model's own."""
+    data_dir: Path | None = None
+    """Folder with the dataset's official files (default: $VNCA_DATA_DIR, then /kaggle/input)."""
+    num_devices: int | None = None
+    """Devices to use (default: all)."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Write the results to this file too."""
+
+
+def main(options: Options) -> Evaluation:
+    """Evaluates, prints the table and writes the JSON file."""
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit is {options.limit}, but must be at least 1.")
+    model, header = import_model(options.ckpt)
+    mesh = parallel.make_mesh(options.num_devices)
+    dataset = data.load(options.dataset or header["dataset"], data_dir=options.data_dir).padded(model.image_size)
+    images = dataset.test[: options.limit]
+    evaluation = evaluate(model, images, num_samples=options.num_samples, seed=options.seed, mesh=mesh)
+    print(f"{header['model']} of {options.ckpt}, {header['step']} updates, on {dataset.name}")
+    print(evaluation.table())
+    if options.json:
+        write_json(options.json, {"ckpt": str(options.ckpt), "dataset": dataset.name, **evaluation.as_json()})
+    return evaluation
+
+
+if __name__ == "__main__":
+    with reported():
+        main(tyro.cli(Options, prog="python -m vnca_jax.eval", description=Options.__doc__))
