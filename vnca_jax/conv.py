@@ -102,7 +102,7 @@ class _PreparedConv(eqx.Module):
     """A 3x3 `Conv` beside its transformed kernel U = G w G^T, so that a loop over steps transforms it once."""
 
     conv: Conv
-    transformed: Float[Array, "16 c_in c_out"]
+    transformed: Float[Array, "4 4 c_in c_out"]
 
     def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h w c_out"]:
         if not _suits_winograd(x):
@@ -213,10 +213,9 @@ _gather_same.defvjp(_gather_same_forward, _gather_same_backward)
 
 
 def _transform_kernel(weight):
-    """U = G w G^T: `(3, 3, c_in, c_out)` to `(16, c_in, c_out)`."""
+    """U = G w G^T: `(3, 3, c_in, c_out)` to `(4, 4, c_in, c_out)`, columns before rows."""
     g = jnp.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], weight.dtype)
-    transformed = jnp.einsum("ai,bj,ijkl->abkl", g, g, weight, precision="highest")
-    return transformed.reshape(16, *weight.shape[2:])
+    return jnp.einsum("ai,bj,ijkl->bakl", g, g, weight, precision="highest")
 
 
 def _shift(x, axis, by):
@@ -228,48 +227,47 @@ def _shift(x, axis, by):
 
 
 def _times_b(even, odd, axis):
-    """B^T d along one axis; a tile's inputs are the odd cell before it, its even and odd cell, the even cell after."""
+    """B^T d along one axis, stacked; a tile's inputs: the odd cell before it, its even and odd cell, the even after."""
     d0, d1, d2, d3 = _shift(odd, axis, 1), even, odd, _shift(even, axis, -1)
-    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+    return jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
 
 
 def _transform_input(x):
-    """V = B^T d B: `(n, h, w, c)` to 16 arrays `(n, h/2, w/2, c)`."""
+    """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows."""
     n, h, w, c = x.shape
     phases = x.reshape(n, h // 2, 2, w // 2, 2, c)
-    rows = [_times_b(phases[:, :, 0, :, j], phases[:, :, 1, :, j], 1) for j in (0, 1)]
-    return [v for i in range(4) for v in _times_b(rows[0][i], rows[1][i], 2)]
+    rows = _times_b(phases[:, :, 0], phases[:, :, 1], 1)
+    return _times_b(rows[..., 0, :], rows[..., 1, :], 3)
 
 
 def _transform_output(m):
-    """Y = A^T M A: 16 arrays `(n, h/2, w/2, c)` to `(n, h, w, c)`."""
+    """Y = A^T M A: `(4, 4, n, h/2, w/2, c)`, columns before rows, to `(n, h, w, c)`."""
 
     def times_a(m0, m1, m2, m3):
         return m0 + m1 + m2, m1 - m2 - m3
 
-    rows = [times_a(*m[j::4]) for j in range(4)]
-    phases = [jnp.stack(times_a(*(row[i] for row in rows)), axis=3) for i in (0, 1)]
+    columns = [times_a(*column) for column in times_a(*m)]
+    phases = [jnp.stack([column[i] for column in columns], axis=3) for i in (0, 1)]
     n, h, w, _, c = phases[0].shape
     return jnp.stack(phases, axis=2).reshape(n, 2 * h, 2 * w, c)
 
 
 def _transform_output_transposed(dy):
-    """dM = A dY A^T: `(n, h, w, c)` to 16 arrays `(n, h/2, w/2, c)`."""
+    """dM = A dY A^T: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows."""
 
     def times_a_transposed(y0, y1):
-        return y0, y0 + y1, y0 - y1, -y1
+        return jnp.stack([y0, y0 + y1, y0 - y1, -y1])
 
     n, h, w, c = dy.shape
     phases = dy.reshape(n, h // 2, 2, w // 2, 2, c)
-    rows = [times_a_transposed(phases[:, :, i, :, 0], phases[:, :, i, :, 1]) for i in (0, 1)]
-    columns = [times_a_transposed(rows[0][j], rows[1][j]) for j in range(4)]
-    return [columns[j][i] for i in range(4) for j in range(4)]
+    rows = times_a_transposed(phases[:, :, 0], phases[:, :, 1])
+    return times_a_transposed(rows[..., 0, :], rows[..., 1, :])
 
 
 @jax.custom_vjp
 def _winograd(x, transformed):
     """A 3x3 convolution of `x` `(n, h, w, c)`, h and w even, with a transformed kernel; the VJP computes V again."""
-    return _transform_output([v @ u for v, u in zip(_transform_input(x), transformed, strict=True)])
+    return _transform_output(jnp.einsum("jinhwc,jicd->jinhwd", _transform_input(x), transformed))
 
 
 def _winograd_forward(x, transformed):
@@ -280,9 +278,8 @@ def _winograd_backward(residuals, dy):
     x, transformed = residuals
     v, input_vjp = jax.vjp(_transform_input, x)
     dm = _transform_output_transposed(dy)
-    du = jnp.einsum("knhwc,knhwd->kcd", jnp.stack(v), jnp.stack(dm))
-    dv = [dm_k @ u.T for dm_k, u in zip(dm, transformed, strict=True)]
-    return input_vjp(dv)[0], du
+    du = jnp.einsum("jinhwc,jinhwd->jicd", v, dm)
+    return input_vjp(jnp.einsum("jinhwd,jicd->jinhwc", dm, transformed))[0], du
 
 
 _winograd.defvjp(_winograd_forward, _winograd_backward)
