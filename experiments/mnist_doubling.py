@@ -62,7 +62,7 @@ def main(config: cli.Config) -> None:
         def report(step, model):
             pictures.samples(run.directory / f"reports/{step:06d}-samples.png", model, 64, key=sample_key)
             pictures.reconstructions(
-                run.directory / f"reports/{step:06d}-reconstructions.png", model, run.dataset.test[:32]
+                run.directory / f"reports/{step:06d}-reconstructions.png", model, run.dataset.some_test_images(32)
             )
 
         state = fit(
@@ -77,7 +77,7 @@ def main(config: cli.Config) -> None:
             report=report,
         )
         run.export_and_evaluate(state)
-        pictures.reconstructions(run.figure("reconstructions.png"), state.model, run.dataset.test[:32])
+        pictures.reconstructions(run.figure("reconstructions.png"), state.model, run.dataset.some_test_images(32))
         pictures.samples(run.figure("samples.png"), state.model, 64, key=sample_key)
         pictures.sample_means(run.figure("sample_means.png"), state.model, 64, key=sample_key)
         pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), state.model, key=growth_key)

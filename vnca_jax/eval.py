@@ -156,15 +156,15 @@ class Options:
     num_samples: int = 128
     """Importance samples an image, K."""
     limit: int | None = None
-    """Evaluate only the first so many test images."""
+    """Evaluate only so many test images, evenly spread over the test set; None is all."""
     seed: int = 0
     """Seed of the samples of z."""
     dataset: str | None = None
-    """Another dataset than the model's own."""
+    """Dataset by name; None is the one that the model was trained on."""
     data_dir: Path | None = None
-    """Folder with the dataset's official files (default: $VNCA_DATA_DIR, then /kaggle/input)."""
+    """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
     num_devices: int | None = None
-    """Devices to use (default: all)."""
+    """Devices to use; None is all that JAX sees."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Write the results to this file too."""
 
@@ -176,7 +176,7 @@ def main(options: Options) -> Evaluation:
     model, header = import_model(options.ckpt)
     mesh = parallel.make_mesh(options.num_devices)
     dataset = data.load(options.dataset or header["dataset"], data_dir=options.data_dir).padded(model.image_size)
-    images = dataset.test[: options.limit]
+    images = dataset.some_test_images(options.limit)
     evaluation = evaluate(model, images, num_samples=options.num_samples, seed=options.seed, mesh=mesh)
     print(f"{header['model']} of {options.ckpt}, {header['step']} updates, on {dataset.name}")
     print(evaluation.table())

@@ -16,6 +16,14 @@ class Dataset:
     train: UInt8[np.ndarray, "n h w c"]
     test: UInt8[np.ndarray, "m h w c"]
 
+    def some_test_images(self, count: int | None) -> UInt8[np.ndarray, "k h w c"]:
+        """`count` test images (None, or more than there are: all), evenly spread over the test set.
+
+        Official test sets may be sorted: binarized MNIST's is, so its first 900 images are zeros.
+        """
+        count = min(count or len(self.test), len(self.test))
+        return self.test[np.arange(count) * len(self.test) // count]
+
     def padded(self, size: int) -> "Dataset":
         """The same images with a zero border, centred in `size` x `size` pixels.
 
