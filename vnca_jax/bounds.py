@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 LOG_2_PI = 1.8378770664093453
 
@@ -19,7 +19,7 @@ class Elbo(NamedTuple):
     kl: Float[Array, "*batch"]
 
 
-def sample_noise(keys: PRNGKeyArray, size: int) -> Float[Array, "n size"]:
+def sample_noise(keys: Key[Array, " n"], size: int) -> Float[Array, "n size"]:
     """One standard normal vector a key; `keys` is a vector of keys, one an example."""
     return jax.vmap(lambda key: jr.normal(key, (size,)))(keys)
 
@@ -93,8 +93,9 @@ def iwelbo(
         return (new_maximum, scaled_sum, log_px_sum + log_px.sum(axis=0)), None
 
     zeros = jnp.zeros(len(x), mean.dtype)
+    lowest = zeros + jnp.finfo(mean.dtype).min  # not -inf, whose difference from a weight of -inf is NaN
     chunks = jnp.arange(num_samples).reshape(-1, chunk_size)
-    (maximum, scaled_sum, log_px_sum), _ = jax.lax.scan(add_chunk, (zeros - jnp.inf, zeros, zeros), chunks)
+    (maximum, scaled_sum, log_px_sum), _ = jax.lax.scan(add_chunk, (lowest, zeros, zeros), chunks)
     log_px_given_z, kl = log_px_sum / num_samples, kl_to_prior(mean, log_variance)
     bound = maximum + jnp.log(scaled_sum) - jnp.log(float(num_samples))
     return Iwelbo(bound, log_px_given_z - kl, log_px_given_z, kl)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from vnca_jax import bounds
 
@@ -21,7 +21,7 @@ class Batch(eqx.Module):
     images: Float[Array, "n h w c"]
     index: Int[Array, " n"]
 
-    def keys(self, key: PRNGKeyArray) -> PRNGKeyArray:
+    def keys(self, key: PRNGKeyArray) -> Key[Array, " n"]:
         """One key an image."""
         return jax.vmap(partial(jr.fold_in, key))(self.index)
 
@@ -50,7 +50,7 @@ def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int 
 
     The gradient with respect to the model is summed chunk by chunk while the value is computed, so that memory is set
     by the chunk and not by the batch. `chunk_size` is lowered until it divides the examples; None stands for what the
-    backend has memory for.
+    backend has memory for. Only the value has a gradient, and only with respect to the model.
     """
     num_examples = len(jax.tree.leaves(examples)[0])
     budget = CHUNK_BYTES.get(jax.default_backend())
@@ -61,7 +61,8 @@ def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int 
         chunk_size -= 1
     num_chunks = num_examples // chunk_size
     if num_chunks == 1:
-        return loss(model, examples)
+        value, terms = loss(model, jax.lax.stop_gradient(examples))
+        return value, jax.lax.stop_gradient(terms)
     chunks = jax.tree.map(lambda x: x.reshape(num_chunks, chunk_size, *x.shape[1:]), examples)
 
     def merged(values, terms):

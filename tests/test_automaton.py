@@ -1,0 +1,109 @@
+"""Steps of the automaton against loops over cells; what an untrained one does, and how far a change travels."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from vnca_jax import automaton, conv
+
+
+def with_weights(scale=0.5, *, cell_size, hidden_size, num_blocks):
+    """An update network all of whose weights are normal numbers, the last layer's too."""
+    skeleton = eqx.filter_eval_shape(automaton.ResidualUpdate, cell_size, hidden_size, num_blocks, key=jr.key(0))
+    rng = np.random.default_rng(num_blocks)
+    return jax.tree.map(lambda a: jnp.asarray(scale * rng.normal(size=a.shape), jnp.float32), skeleton)
+
+
+TRAINED = with_weights(cell_size=2, hidden_size=3, num_blocks=2)
+CELLS = np.random.default_rng(1).normal(size=(3, 18, 18, 2)).astype(np.float32)
+
+
+def written_out(update, cells, num_steps):
+    """z_t = z_{t-1} + u(z_{t-1}), one cell at a time in float64: every state from the first step on."""
+    update = jax.tree.map(lambda a: np.asarray(a, np.float64), update)
+    states = []
+    for _ in range(num_steps):
+        padded = np.pad(cells, ((1, 1), (1, 1), (0, 0)))
+        new = np.empty_like(cells)
+        for i, j in np.ndindex(cells.shape[:2]):
+            h = update.perceive.bias + np.tensordot(padded[i : i + 3, j : j + 3], update.perceive.weight, 3)
+            for first, second in update.blocks:
+                a = h @ first.weight + first.bias
+                a = np.where(a > 0, a, np.exp(np.minimum(a, 0)) - 1)
+                h = h + a @ second.weight + second.bias
+            new[i, j] = cells[i, j] + h @ update.out.weight + update.out.bias
+        cells = new
+        states.append(cells)
+    return np.stack(states)
+
+
+def test_double():
+    cells = jnp.array([[[1.0, -1], [2, -2], [3, -3]], [[4, -4], [5, -5], [6, -6]]])
+    expected = [[1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3], [4, 4, 5, 5, 6, 6], [4, 4, 5, 5, 6, 6]]
+    doubled = np.asarray(automaton.double(cells))
+    assert doubled[..., 0].tolist() == expected
+    assert (-doubled[..., 1]).tolist() == expected
+    of_batch = automaton.double(jnp.stack([cells, 10 * cells])[None])
+    np.testing.assert_array_equal(of_batch, np.stack([doubled, 10 * doubled])[None])
+
+
+def test_untrained_run_is_the_identity():
+    """Bit for bit, whatever the hidden layers do."""
+
+    @jax.jit
+    def initialized_and_run(key, cells):
+        update = automaton.ResidualUpdate(2, 4, 1, key=key)
+        return update, automaton.run(update, cells, 5)
+
+    cells = np.random.default_rng(0).normal(scale=100, size=(2, 4, 6, 2)).astype(np.float32)
+    update, final = initialized_and_run(jr.key(0, impl="rbg"), cells)  # quicker to compile than the default
+    assert np.abs(update.perceive.weight).min() > 0 and np.abs(update.blocks[0][1].weight).min() > 0
+    assert np.asarray(final).tobytes() == cells.tobytes()
+
+
+def test_steps_by_hand():
+    """Each cell adds the cell on its left times 1, the one above times 10 and a bias of 100: integers, so exactly."""
+    update = with_weights(0, cell_size=1, hidden_size=1, num_blocks=0)
+    weight = jnp.zeros((3, 3, 1, 1)).at[1, 0].set(1).at[0, 1].set(10)
+    new = (weight, jnp.ones((1, 1)), jnp.array([100.0]))
+    update = eqx.tree_at(lambda u: (u.perceive.weight, u.out.weight, u.out.bias), update, new)
+    cells = jnp.array([[1.0, 2], [3, 4]])[..., None]
+    states = automaton.run(update, cells, 2, keep=True)
+    once = [[101, 103], [113, 127]]
+    twice = [[201, 103 + 101 + 100], [113 + 1010 + 100, 127 + 113 + 1030 + 100]]
+    assert states[..., 0].tolist() == [once, twice]
+    assert automaton.run(update, cells, 2)[..., 0].tolist() == twice
+
+
+@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+def three_steps(request):
+    """The states of a trained network after each of three steps, in one formulation; on 18x18 cells Winograd works."""
+    run = jax.jit(lambda cells: automaton.run(TRAINED, cells, 3, keep=True))
+    with conv.use_formulation(request.param):
+        run(CELLS)
+    return lambda cells: np.asarray(run(cells))
+
+
+def test_run(three_steps):
+    expected = np.stack([written_out(TRAINED, image, 3) for image in CELLS.astype(np.float64)], axis=1)
+    np.testing.assert_allclose(three_steps(CELLS), expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
+def test_light_cone(three_steps):
+    """After t steps a changed cell has changed the (2t + 1) x (2t + 1) square around it, each cell of it and no other.
+
+    The cells stand at even and odd places, since Winograd computes 2x2 tiles, and in a corner.
+    """
+    places = [(8, 9), (7, 6), (0, 17)]
+    changed = CELLS.copy()
+    for image, place in zip(changed, places, strict=True):
+        image[place] += 1
+    differs = (three_steps(changed) != three_steps(CELLS)).any(axis=-1)
+    row, column = np.mgrid[:18, :18]
+    for i, (r, c) in enumerate(places):
+        for t in (1, 2, 3):
+            expected = np.maximum(abs(row - r), abs(column - c)) <= t
+            np.testing.assert_array_equal(differs[t - 1, i], expected)

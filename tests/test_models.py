@@ -1,0 +1,180 @@
+"""The doubling VNCA: its sizes counted by hand, what it does untrained, growth against decoding, refused sizes."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from vnca_jax import models
+from vnca_jax.errors import InputError
+from vnca_jax.models import DoublingVNCA
+
+# All different, so that none can stand for another.
+SIZES = {
+    "image_channels": 2,
+    "latent_size": 5,
+    "hidden_size": 4,
+    "num_doublings": 2,
+    "steps_per_doubling": 3,
+    "num_blocks": 1,
+    "encoder_width": 6,
+    "encoder_depth": 0,
+}
+
+
+def skeleton(**sizes):
+    return eqx.filter_eval_shape(lambda: DoublingVNCA(**sizes, key=jr.key(0)))
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    key = jr.key(0, impl="rbg")  # quicker to compile than the default
+    return jax.jit(lambda key: DoublingVNCA(**SIZES, key=key))(key)
+
+
+@pytest.fixture(scope="module")
+def model(untrained):
+    """With random numbers for the last layer of the update network."""
+    rng = np.random.default_rng(0)
+    out = jax.tree.map(lambda a: jnp.asarray(rng.normal(scale=0.3, size=a.shape), jnp.float32), untrained.update.out)
+    return eqx.tree_at(lambda model: model.update.out, untrained, out)
+
+
+@pytest.fixture(scope="module")
+def decode():
+    return jax.jit(lambda model, z: model.decode(z))
+
+
+def two_latents():
+    return np.random.default_rng(1).normal(size=(2, 5)).astype(np.float32)
+
+
+def test_number_of_parameters():
+    model = skeleton()
+    assert count(model) == 6_585_088
+    assert count(model.update) == 1_182_208
+    assert count(model.encoder) == 6_585_088 - 1_182_208
+    assert model.image_size == 32
+
+
+def test_encoder_sizes():
+    """Grids of 32, 16, 8, 4 and 2 cells a side, the last of them flattened; odd sides are rounded up."""
+    shapes = [conv.weight.shape for conv in skeleton().encoder.convs]
+    assert shapes == [(5, 5, 1, 32), (5, 5, 32, 64), (5, 5, 64, 128), (5, 5, 128, 256), (5, 5, 256, 512)]
+    assert skeleton().encoder.dense.weight.shape == (2 * 2 * 512, 2 * 256)
+    sizes = {"image_channels": 1, "latent_size": 128, "width": 32, "depth": 4, "key": jr.key(0)}
+    padded = eqx.filter_eval_shape(lambda: models.Encoder(image_size=28, first_padding=4, **sizes))
+    assert count(padded) == 5_042_304 - 163_968  # the paper's other model has this encoder: all but its update network
+    for image_size, first_padding, side in ((28, 4, 2), (28, 2, 2), (33, 2, 3), (17, 2, 2), (16, 2, 1)):
+        encoder = eqx.filter_eval_shape(
+            lambda size, padding: models.Encoder(image_size=size, first_padding=padding, **sizes),
+            image_size,
+            first_padding,
+        )
+        assert encoder.dense.weight.shape == (side * side * 512, 256)
+        x = jax.ShapeDtypeStruct((3, image_size, image_size, 1), jnp.float32)
+        assert [a.shape for a in eqx.filter_eval_shape(encoder, x)] == [(3, 128)] * 2
+
+
+def test_encoder_splits_mean_and_log_variance(untrained):
+    """With the weights of the dense layer at zero, what comes out is its bias: the mean, then the log-variance."""
+    dense = untrained.encoder.dense
+    bias = jnp.arange(10, dtype=jnp.float32)
+    model = eqx.tree_at(lambda m: (m.encoder.dense.weight, m.encoder.dense.bias), untrained, (0 * dense.weight, bias))
+    mean, log_variance = jax.jit(lambda model, x: model.encode(x))(model, np.ones((8, 8, 2), np.float32))
+    assert mean.tolist() == [0, 1, 2, 3, 4]
+    assert log_variance.tolist() == [5, 6, 7, 8, 9]
+
+
+def test_untrained_decode_repeats_the_latent(untrained, decode):
+    """The automaton is the identity, so each pixel shows the latent's first channels."""
+    z = two_latents()
+    np.testing.assert_array_equal(decode(untrained, z), np.broadcast_to(z[:, None, None, :2], (2, 8, 8, 2)))
+
+
+def test_growth(model, decode):
+    """Stage k has M + 1 states of 2^(k + 1) cells a side, the first of them the last of the stage before, doubled."""
+    z = two_latents()
+    stages = jax.jit(lambda model, z: model.grow(z))(model, z)
+    parameters = model.parameters(stages[-1][-1])
+    stages = [np.asarray(stage) for stage in stages]
+    assert [stage.shape for stage in stages] == [(4, 2, 2, 2, 5), (4, 2, 4, 4, 5), (4, 2, 8, 8, 5)]
+    np.testing.assert_array_equal(stages[0][0], np.broadcast_to(z[:, None, None], (2, 2, 2, 5)))
+    for before, after in itertools.pairwise(stages):
+        np.testing.assert_array_equal(after[0], before[-1].repeat(2, axis=1).repeat(2, axis=2))
+    for stage in stages:
+        assert np.abs(np.diff(stage, axis=0)).max(axis=(2, 3, 4)).min() > 0.01
+    np.testing.assert_array_equal(parameters, stages[-1][-1][..., :2])
+    np.testing.assert_allclose(decode(model, z), parameters, rtol=2e-6, atol=1e-5)
+
+
+def test_one_example_is_as_in_a_batch(model, decode):
+    z = two_latents()
+    x = np.random.default_rng(2).integers(0, 2, size=(2, 8, 8, 2)).astype(np.float32)
+    one = jax.jit(lambda model, z, x: (model.decode(z), *model.encode(x)))(model, z[1], x[1])
+    two = (decode(model, z), *jax.jit(lambda model, x: model.encode(x))(model, x))
+    for of_one, of_two in zip(one, two, strict=True):
+        assert np.abs(of_two[0] - of_two[1]).max() > 0.01
+        np.testing.assert_allclose(of_one, of_two[1], rtol=2e-6, atol=1e-5)
+
+
+def test_samples_depend_on_the_key_alone(model, decode):
+    sample = jax.jit(lambda model, key: model.sample(2, key=key))
+    first, again, other = (np.asarray(sample(model, jr.key(seed))) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max(axis=(1, 2, 3)).min() > 0.01
+    np.testing.assert_allclose(decode(model, jr.normal(jr.key(1), (2, 5))), first, rtol=2e-6, atol=1e-5)
+
+
+def test_hyperparameters_rebuild_the_model():
+    original = skeleton(**SIZES)
+    assert models.hyperparameters(original) == SIZES
+    rebuilt = eqx.filter_eval_shape(
+        lambda: models.MODELS["DoublingVNCA"](**models.hyperparameters(original), key=jr.key(0))
+    )
+    assert jax.tree.structure(rebuilt) == jax.tree.structure(original)
+    assert jax.tree.leaves(rebuilt) == jax.tree.leaves(original)
+    assert list(models.hyperparameters(skeleton()).values()) == [1, 256, 256, 4, 8, 4, 32, 4]
+
+
+def test_twin_layers_start_different(untrained):
+    (first, second), *_ = untrained.update.blocks
+    assert np.abs(first.weight - second.weight).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "smallest"),
+    [(name, 0, 1) for name in SIZES if name not in ("num_blocks", "encoder_depth")]
+    + [("latent_size", -3, 1), ("num_blocks", -1, 0), ("encoder_depth", -2, 0)],
+)
+def test_refused_sizes(name, value, smallest):
+    with pytest.raises(InputError) as error:
+        skeleton(**SIZES | {name: value})
+    assert str(error.value) == f"{name} is {value}, but must be at least {smallest}."
+
+
+def test_cells_too_small_for_the_likelihood():
+    with pytest.raises(InputError) as error:
+        skeleton(image_channels=3, latent_size=2)
+    assert str(error.value) == (
+        "latent_size is 2, but a cell must hold the likelihood's 3 parameters a pixel; give a larger latent_size."
+    )
+    assert skeleton(image_channels=3, latent_size=3).latent_size == 3
+
+
+def test_sizes_in_memory():
+    model = skeleton(**SIZES)
+    assert model.activation_size == 8 * 8 * 5
+    # 3 steps on 4, 16 and 64 cells; of each 2 x 5 numbers and, for the block and before it, 2 x 4 each
+    assert model.trajectory_size == 3 * (4 + 16 + 64) * (5 + 5 + 2 * 4 + 2 * 4)
+    assert skeleton(**SIZES | {"hidden_size": 7}).activation_size == 8 * 8 * 7
+    assert skeleton().activation_size == 32 * 32 * 256
+    assert skeleton().trajectory_size == 8 * 1364 * 3072
