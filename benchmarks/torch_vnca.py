@@ -52,8 +52,8 @@ def build_update_net(cell_size: int, hidden_size: int, num_blocks: int) -> nn.Se
         for _ in range(num_blocks)
     ]
     last = nn.Conv2d(hidden_size, cell_size, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
     return nn.Sequential(nn.Conv2d(cell_size, hidden_size, 3, padding=1), *blocks, last)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,16 @@ Preset = Literal["cpu", "paper"]
 
 # Flags that say nothing about what has been computed so far, so a resumed run may change them.
 MAY_CHANGE = frozenset(
-    ["num-updates", "report-every", "checkpoint-minutes", "keep-checkpoints", "chunk-size", "data-dir", "num-devices"]
+    [
+        "num-updates",
+        "cooldown-updates",
+        "report-every",
+        "checkpoint-minutes",
+        "keep-checkpoints",
+        "chunk-size",
+        "data-dir",
+        "num-devices",
+    ]
 ) | {"num-samples", "limit", "out", "name", "preset"}
 
 
@@ -37,7 +47,7 @@ class DataConfig:
     dataset: str
     """Dataset by name."""
     data_dir: Path | None = None
-    """Folder with the dataset's official files (default: $VNCA_DATA_DIR, then /kaggle/input)."""
+    """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +59,13 @@ class RunConfig:
     out: Path = Path("runs")
     """Folder of all runs; this one goes to <out>/<experiment>/<name>."""
     name: str = ""
-    """Name of the run; the same name resumes it (default: the preset)."""
+    """Name of the run, that of the preset if empty; the same name resumes it."""
     num_devices: int | None = None
-    """Devices to use (default: all that JAX sees)."""
+    """Devices to use; None is all that JAX sees."""
     num_samples: int = 128
     """Importance samples an image of the evaluation, K."""
     limit: int | None = None
-    """Evaluate only the first so many test images."""
+    """Evaluate only so many test images, evenly spread over the test set; None is all."""
 
     def __post_init__(self):
         for flag, value in (("--num-samples", self.num_samples), ("--limit", self.limit)):
@@ -96,7 +106,7 @@ class Run:
         step, dataset, options = int(state.step), self.dataset, self.config.run
         model = jax.device_get(state.model)
         export_model(self.directory / "model.eqx", model, dataset=dataset.name, step=step, experiment=self.experiment)
-        images, seed = dataset.test[: options.limit], self.config.train.seed
+        images, seed = dataset.some_test_images(options.limit), self.config.train.seed
         result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
         seconds = metrics.read(self.directory / "metrics.jsonl")["seconds"].sum()
         facts = {
@@ -116,9 +126,10 @@ class Run:
 
 def main(prog: str, docstring: str | None, presets: dict[Preset, Config], run: Callable[[Config], None]) -> None:
     """Reads the flags and runs the experiment; a mistake in them is one sentence and exit code 2."""
+    parallel.use_all_cores()
     wanted = _preset(sys.argv[1:])
-    config = presets[wanted] if wanted in presets else presets["cpu"]
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, preset=wanted or "cpu"))
+    preset = wanted if wanted in presets else "cpu"  # tyro refuses another
+    config = dataclasses.replace(presets[preset], run=dataclasses.replace(presets[preset].run, preset=preset))
     with reported():
         config = tyro.cli(
             Config,
@@ -141,11 +152,27 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     parallel.check_divisible("--batch-size", config.train.batch_size, mesh)
     dataset = data.load(config.data.dataset, data_dir=config.data.data_dir).padded(image_size)
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
-    with claim(directory):
+    with _removed_if_nothing_came(directory), claim(directory):
         check_config(directory, as_flags(config), MAY_CHANGE)
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
         yield run
         print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")
+
+
+@contextlib.contextmanager
+def _removed_if_nothing_came(directory: Path) -> Iterator[None]:
+    """Removes the folders that the block made for `directory` if an InputError ends it before the first update."""
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        yield
+    except InputError:
+        lines = directory / "metrics.jsonl"
+        if directory in new and not (lines.exists() and lines.stat().st_size):
+            shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # of a folder that others use by now
+                for folder in new[1:]:
+                    folder.rmdir()
+        raise
 
 
 def as_flags(config: Config) -> dict[str, Any]:

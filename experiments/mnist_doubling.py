@@ -41,7 +41,7 @@ PRESETS: dict[cli.Preset, cli.Config] = {
     "cpu": cli.Config(
         ModelConfig(latent_size=32, hidden_size=32, num_doublings=2, encoder_width=16, encoder_depth=2),
         cli.DataConfig("digits"),
-        TrainConfig(num_updates=1500, learning_rate=2e-3, report_every=500),
+        TrainConfig(num_updates=1500, learning_rate=2e-3, cooldown_updates=500, report_every=500),
     ),
 }
 

@@ -1,5 +1,9 @@
 """The mesh and what it refuses; training on several devices is tested elsewhere, in a process that has them."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -59,3 +63,13 @@ def test_place():
     assert placed["b"] == 1.5
     sharded = parallel.place(tree["a"], mesh, parallel.SHARDED)
     assert (placed["a"].sharding.spec, sharded.sharding.spec) == (parallel.REPLICATED, parallel.SHARDED)
+
+
+@pytest.mark.parametrize(("variable", "value", "devices"), [("OTHER", "", None), ("JAX_NUM_CPU_DEVICES", "3", 3)])
+def test_cores(variable, value, devices):
+    """A device for each two-power of cores, unless the user says otherwise."""
+    script = "import jax; from vnca_jax import parallel; parallel.use_all_cores(); print(jax.local_device_count())"
+    environment = {"PATH": os.environ["PATH"], "JAX_PLATFORMS": "cpu", variable: value}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    expected = devices or max(2**k for k in range(4) if 2**k <= (os.cpu_count() or 1))
+    assert int(found.stdout) == expected

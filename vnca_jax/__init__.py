@@ -1,3 +1,29 @@
-"""Variational neural cellular automata in JAX: models, bounds, training and evaluation."""
+"""Variational neural cellular automata in JAX: models, bounds and training; `vnca_jax.eval` is run as a module."""
+
+from vnca_jax.bounds import bits_per_dimension, elbo, iwelbo, sample_noise
+from vnca_jax.checkpoint import export_model, import_model
+from vnca_jax.data import load
+from vnca_jax.errors import InputError
+from vnca_jax.losses import elbo_loss
+from vnca_jax.models import DoublingVNCA, Encoder
+from vnca_jax.parallel import make_mesh
+from vnca_jax.train import TrainConfig, fit
+
+__all__ = [
+    "DoublingVNCA",
+    "Encoder",
+    "InputError",
+    "TrainConfig",
+    "bits_per_dimension",
+    "elbo",
+    "elbo_loss",
+    "export_model",
+    "fit",
+    "import_model",
+    "iwelbo",
+    "load",
+    "make_mesh",
+    "sample_noise",
+]
 
 __version__ = "0.1.0"

@@ -1,10 +1,15 @@
 """What is saved: the training state while a run goes on, and a model as one file."""
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
+import logging
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -19,6 +24,8 @@ from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
 
 FORMAT = "vnca_jax model 1"
+SPARE_BYTES = 1 << 20  # of disk that a checkpoint needs beyond its arrays, at most
+TEMPORARY = ".orbax-checkpoint-tmp"  # at the end of a folder's name while Orbax writes in it
 
 T = TypeVar("T")
 
@@ -28,8 +35,16 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, keep: int):
         self._directory = directory
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        except OSError as error:
+            raise InputError(
+                f"The folder {directory} cannot be used ({error.strerror or error}); choose another --name."
+            ) from error
 
     def latest_step(self) -> int | None:
         """The step of the newest whole checkpoint, or None."""
@@ -39,18 +54,25 @@ class Checkpoints:
         """Saves `state`; raises InputError if the disk does not take it, and the checkpoints before it stay whole."""
         if step == self.latest_step():
             return
+        arrays = _flatten(state)
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(_flatten(state)))
-            self._manager.wait_until_finished()
+            needed = sum(array.nbytes for array in arrays.values()) + SPARE_BYTES
+            if shutil.disk_usage(self._directory).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with _orbax_silenced():
+                self._manager.save(step, args=ocp.args.StandardSave(arrays))
+                self._manager.wait_until_finished()
         except Exception as error:
-            if not _is_disk_error(error):
+            reason = _disk_error(error)
+            if reason is None:
                 raise
-            shutil.rmtree(self._directory / str(step), ignore_errors=True)
-            kept = [other for other in self._manager.all_steps(read=True) if other != step]
+            for torn in (str(step), f"{step}{TEMPORARY}"):
+                shutil.rmtree(self._directory / torn, ignore_errors=True)
+            kept = [other for other in self._manager.all_steps() if other != step]
             survivor = f"the checkpoint of step {max(kept)} is intact" if kept else "there was none before it"
             raise InputError(
-                f"The checkpoint of step {step} could not be saved in {self._directory} ({_reason(error)}); "
-                f"{survivor}: free some space and start again with the same command."
+                f"The checkpoint of step {step} could not be saved in {self._directory} ({reason}); {survivor}: free "
+                "some space and start again with the same command."
             ) from error
 
     def restore(self, like: T) -> T:
@@ -62,7 +84,8 @@ class Checkpoints:
         path = self._directory / str(step)
         template = _flatten(like)
         try:
-            saved = self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template)))
+            with _orbax_silenced():
+                saved = self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template)))
         except Exception as error:
             raise InputError(
                 f"The checkpoint {path} cannot be read (it is damaged, or of another model); remove that folder to go "
@@ -97,26 +120,26 @@ def _is_key(leaf):
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _is_disk_error(error):
-    chain = []
+@contextlib.contextmanager
+def _orbax_silenced() -> Iterator[None]:
+    """Its log, which has the tracebacks of all its threads; what goes wrong is raised too."""
+    log = logging.getLogger("absl")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was_disabled
+
+
+def _disk_error(error):
+    """What the operating system said, if it is behind `error`, else None; TensorStore puts its number in the text."""
     while error is not None:
-        chain.append(error)
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if number := re.search(r"os_error_code='(\d+)'", str(error)):
+            return os.strerror(int(number[1]))
         error = error.__cause__ or error.__context__
-    texts = (
-        "RESOURCE_EXHAUSTED",
-        "No space left",
-        "Permission denied",
-        "PERMISSION_DENIED",
-        "Read-only",
-        "File too large",
-    )
-    return any(isinstance(e, OSError) or any(text in str(e) for text in texts) for e in chain)
-
-
-def _reason(error):
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return None
 
 
 # --- a model as one file: a line of JSON, then the leaves ------------------------------------------------------------
@@ -124,7 +147,7 @@ def _reason(error):
 
 def export_model(path: Path, model: eqx.Module, **facts: Any) -> None:
     """Writes `model` to `path`, whole or not at all: one line of JSON (class, sizes, `facts`, versions, the SHA-256 of
-    the rest), then its arrays. Raises InputError if the disk does not take it.
+    all else in the file), then its arrays. Raises InputError if the disk does not take it.
     """
     leaves = io.BytesIO()
     eqx.tree_serialise_leaves(leaves, model)
@@ -134,8 +157,8 @@ def export_model(path: Path, model: eqx.Module, **facts: Any) -> None:
         "sizes": hyperparameters(model),
         **facts,
         "versions": {name: version(name) for name in ("jax", "equinox")},
-        "sha256": hashlib.sha256(leaves.getbuffer()).hexdigest(),
     }
+    header["sha256"] = _checksum(header, leaves.getvalue())
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +167,8 @@ def export_model(path: Path, model: eqx.Module, **facts: Any) -> None:
             file.write(leaves.getbuffer())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise InputError(
             f"The model cannot be written to {path} ({error.strerror}); what was there is untouched."
         ) from error
@@ -160,20 +184,47 @@ def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
     if not file_path.exists():
         what = f"{path} holds no model.eqx" if path.is_dir() else f"There is no file {path}"
         raise InputError(f"{what}; give a model.eqx or a run directory that has one.")
-    with open(file_path, "rb") as file:
-        header = _read_header(file, file_path)
-        leaves = file.read()
-    if hashlib.sha256(leaves).hexdigest() != header["sha256"]:
+    try:
+        with open(file_path, "rb") as file:
+            header = _read_header(file, file_path)
+            leaves = file.read()
+    except OSError as error:
+        raise InputError(
+            f"{file_path} cannot be read ({error.strerror}); give a model.eqx or a run directory."
+        ) from error
+    if _checksum(header, leaves) != header["sha256"]:
         raise InputError(f"{file_path} is damaged: its contents do not match its checksum; export or copy it again.")
-    skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **header["sizes"], key=jr.key(0))
-    return eqx.tree_deserialise_leaves(io.BytesIO(leaves), skeleton), header
+    return _read_leaves(leaves, header, file_path), header
+
+
+def _checksum(header: dict[str, Any], leaves: bytes) -> str:
+    """The SHA-256 of all that a file holds but itself."""
+    facts = {name: value for name, value in header.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(facts).encode() + b"\n" + leaves).hexdigest()
+
+
+def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
+    file, sizes = io.BytesIO(leaves), header["sizes"]
+    try:
+        if not all(isinstance(size, int) and size <= len(leaves) for size in sizes.values()):
+            raise ValueError("a size is no integer, or beyond what the file can hold")
+        skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=jr.key(0))
+        model = eqx.tree_deserialise_leaves(file, skeleton)
+        if file.read(1):
+            raise ValueError("there is more in the file")
+    except Exception as error:  # of many types, from NumPy, Equinox and the model's own checks
+        raise InputError(
+            f"{path} does not hold a {header['model']} of the sizes that it names; export or copy it again."
+        ) from error
+    return model
 
 
 def _read_header(file: BinaryIO, path: Path) -> dict[str, Any]:
     try:
         header = json.loads(file.readline(1 << 16))
         known = header["format"] == FORMAT and isinstance(header["sizes"], dict) and isinstance(header["sha256"], str)
-    except (ValueError, KeyError, TypeError):
+        known = known and isinstance(header["model"], str)
+    except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         raise InputError(f"{path} is not a model of this project; give a model.eqx that one of its runs wrote.")

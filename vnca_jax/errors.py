@@ -14,9 +14,11 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Around a command line's work: an InputError becomes its sentence on standard error and exit code 2."""
+    """Around a command line's work: an InputError becomes its sentence on standard error and exit code 2; training that
+    diverged (FloatingPointError) likewise, with exit code 1.
+    """
     try:
         yield
-    except InputError as error:
+    except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -186,5 +186,6 @@ def main(options: Options) -> Evaluation:
 
 
 if __name__ == "__main__":
+    parallel.use_all_cores()
     with reported():
         main(tyro.cli(Options, prog="python -m vnca_jax.eval", description=Options.__doc__))

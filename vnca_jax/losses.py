@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from vnca_jax import bounds
 
-CHUNK_BYTES = {"cpu": 1 << 29}  # of activations kept for the gradient at once; elsewhere the whole batch
+CHUNK_BYTES = {"cpu": 1 << 29}  # of activations that a device keeps for the gradient; elsewhere the whole batch
 
 
 class Batch(eqx.Module):

@@ -1,56 +1,70 @@
 """What a training run says of itself: metrics.jsonl, TensorBoard events and a progress bar."""
 
+import contextlib
 import json
 import math
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tqdm import tqdm
 
 from vnca_jax.errors import InputError
 
 
 class Metrics:
-    """The terms of every update: a line in metrics.jsonl, and means of several in TensorBoard and the progress bar."""
+    """The terms of every update: a line in metrics.jsonl, and means of several in TensorBoard and the progress bar.
+
+    All is written at once and by the caller's thread, so that `add` raises InputError if the disk does not take it.
+    """
 
     def __init__(self, directory: Path, *, step: int, num_updates: int):
         """Goes on at `step`: lines of later steps, left by a run that was killed, are dropped."""
-        self._path = directory / "metrics.jsonl"
-        self._drop_after(step)
-        self._file: IO[str] = open(self._path, "a")  # noqa: SIM115 (closed by `close`)
-        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=step)
+        self._directory = directory
+        with self._disk_errors_reported():
+            _drop_after(directory / "metrics.jsonl", step)
+            self._file: IO[str] = open(directory / "metrics.jsonl", "a")  # noqa: SIM115 (closed by `close`)
+            self._events = _start_events(directory / "tensorboard", step)
         self._bar = tqdm(total=num_updates, initial=step, unit="update", dynamic_ncols=True, smoothing=0.1)
 
     def add(self, first_step: int, terms: dict[str, np.ndarray], seconds: float) -> None:
         """Records the terms of consecutive updates that took `seconds` together; the first made step `first_step`."""
         num_updates = len(next(iter(terms.values())))
         terms = {**terms, "seconds": np.full(num_updates, seconds / num_updates)}
-        for i in range(num_updates):
-            values = {name: round(float(value[i]), 6) for name, value in terms.items()}
-            self._file.write(json.dumps({"step": first_step + i, **values}) + "\n")
-        self._file.flush()
+        scalars = [Summary.Value(tag=name, simple_value=float(value.mean())) for name, value in terms.items()]
         last_step = first_step + num_updates - 1
-        for name, value in terms.items():
-            self._events.add_scalar(name, float(value.mean()), last_step)
+        with self._disk_errors_reported():
+            for i in range(num_updates):
+                values = {name: round(float(value[i]), 6) for name, value in terms.items()}
+                self._file.write(json.dumps({"step": first_step + i, **values}) + "\n")
+            self._file.flush()
+            self._events.write_event(Event(wall_time=time.time(), step=last_step, summary=Summary(value=scalars)))
+            self._events.flush()
         self._bar.update(num_updates)
         self._bar.set_postfix_str(f"loss {terms['loss'].mean():.2f} nats")
 
     def close(self) -> None:
         """Ends the bar and the files."""
         self._bar.close()
-        self._events.close()
-        self._file.close()
+        for file in (self._events, self._file):
+            with contextlib.suppress(OSError):  # of what `add` has already failed to write
+                file.close()
 
-    def _drop_after(self, step):
-        if not self._path.exists():
-            return
-        kept = [line for line in self._path.read_text().splitlines(keepends=True) if _step(line) <= step]
-        temporary = self._path.with_name(".metrics.jsonl.tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, self._path)
+    @contextlib.contextmanager
+    def _disk_errors_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"The metrics cannot be written in {self._directory} ({error.strerror}); free some space and start "
+                "again with the same command."
+            ) from error
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -61,9 +75,31 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 
 
+def _start_events(directory, step):
+    """A file of events that makes TensorBoard forget those after `step`, which an earlier file may hold."""
+    directory.mkdir(exist_ok=True)
+    events = EventsWriter(str(directory / "events"), f".{step}")
+    events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+    events.flush()
+    return events
+
+
+def _drop_after(path, step):
+    """Cuts the file before the first line that is of a later step or unfinished; this takes no space on the disk."""
+    if not path.exists():
+        return
+    size = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or _step(line) > step:
+                break
+            size += len(line)
+    os.truncate(path, size)
+
+
 def _step(line):
-    """The step of a line, infinite for one that a killed process left unfinished."""
+    """The step of a line, infinite for one that is damaged."""
     try:
         return json.loads(line)["step"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return math.inf

@@ -42,8 +42,10 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise InputError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another --out."
+            f"{path} cannot be written ({error.strerror}); free some space or choose another folder."
         ) from error
 
 
@@ -59,7 +61,7 @@ def check_config(directory: Path, config: dict[str, Any], may_change: frozenset[
             started_with = json.loads(path.read_text())
             if not isinstance(started_with, dict):
                 raise ValueError
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{path} is not a run's configuration; choose another --name, or remove the folder."
             ) from error

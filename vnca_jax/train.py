@@ -28,7 +28,7 @@ from vnca_jax.metrics import Metrics
 
 CLIP_NORM = 10.0
 MAX_STEPS_PER_CALL = 100
-SECONDS_PER_CALL = 2.0
+SECONDS_PER_CALL = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +41,12 @@ class TrainConfig:
     """Images an update, over all devices."""
     learning_rate: float = 1e-4
     """Step size of Adam."""
+    cooldown_updates: int = 0
+    """Last updates, over which the step size falls linearly to zero; 0 keeps it constant, as the paper does."""
     seed: int = 0
     """The one seed, of parameters, order of the data and noise."""
     chunk_size: int | None = None
-    """Images whose gradient a device computes at once; memory grows with it (default: 0.5 GiB on CPU, else all)."""
+    """Images whose gradient a device computes at once, which sets memory; None is 0.5 GiB's worth on CPU, else all."""
     report_every: int = 5_000
     """Updates between reports (pictures of samples and reconstructions)."""
     checkpoint_minutes: float = 5.0
@@ -55,10 +57,21 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("num_updates", "batch_size", "learning_rate", "report_every", "keep_checkpoints", "chunk_size"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but must be positive.")
-        if self.checkpoint_minutes < 0 or self.seed < 0:
-            raise InputError("--checkpoint-minutes and --seed must not be negative.")
+        if not 0 <= self.cooldown_updates <= self.num_updates:
+            raise InputError(
+                f"--cooldown-updates is {self.cooldown_updates}, but must be from 0 to --num-updates "
+                f"({self.num_updates})."
+            )
+        if not self.checkpoint_minutes >= 0:
+            raise InputError(f"--checkpoint-minutes is {self.checkpoint_minutes}, but must not be negative.")
+        _check_seed(self.seed)
+
+    @property
+    def cooldown(self) -> range:
+        """The steps over which the step size falls."""
+        return range(self.num_updates - self.cooldown_updates, self.num_updates)
 
 
 class Keys(NamedTuple):
@@ -71,7 +84,8 @@ class Keys(NamedTuple):
 
 
 def split_seed(seed: int) -> Keys:
-    """One seed, split once."""
+    """One seed, split once; raises InputError unless it has 32 bits, of which JAX would drop the others."""
+    _check_seed(seed)
     return Keys(*jr.split(jr.key(seed), len(Keys._fields)))
 
 
@@ -91,12 +105,19 @@ def make_optimizer(learning_rate: float) -> Any:
 
 
 def make_advance(
-    loss_fn: Loss, optimizer: optax.GradientTransformation, mesh: Mesh, *, batch_size: int, max_steps: int
+    loss_fn: Loss,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    max_steps: int,
+    cooldown: range = range(0),
 ) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]:
     """A compiled `advance(state, images, num_steps) -> state, terms`: up to `max_steps` updates in one device call.
 
     The number of steps is a traced loop bound, so any grouping of updates into calls runs the same program and gives
-    the same bits. `terms` holds `max_steps` values a name, of which the first `num_steps` are set.
+    the same bits. Over the steps in `cooldown` the updates are scaled from 1 down to 1 / len(cooldown). `terms` holds
+    `max_steps` values a name, of which the first `num_steps` are set.
     """
     local_size = batch_size // mesh.size
 
@@ -113,8 +134,11 @@ def make_advance(
             gradient, terms = jax.lax.pmean((gradient, {"loss": loss, **terms}), parallel.AXIS)
             with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to its integer count
                 updates, opt_state = optimizer.update(gradient, state.opt_state, state.model)
+            if cooldown:
+                rate = jnp.clip((cooldown.stop - state.step) / len(cooldown), 0, 1)
+                updates = jax.tree.map(lambda update: rate * update, updates)
             model = optax.apply_updates(state.model, updates)
-            terms["gradient_norm"] = optax.global_norm(gradient)
+            terms["gradient_norm"] = optax.tree.norm(gradient)
             return TrainState(state.step + 1, model, opt_state, carry, state.key), terms
 
         def body(i, loop):
@@ -157,17 +181,16 @@ def fit(
     FloatingPointError, naming step and term, if a term is not finite.
     """
     parallel.check_divisible("--batch-size", config.batch_size, mesh)
+    model, carry, key = jax.tree.map(jnp.copy, (model, carry, key))  # an update consumes its state, not the caller's
     optimizer = make_optimizer(config.learning_rate)
     state = place_state(TrainState(jnp.int32(0), model, optimizer.init(model), carry, key), mesh)
     checkpoints = Checkpoints(directory / "checkpoints", keep=config.keep_checkpoints)
     if checkpoints.latest_step() is not None:
         state = checkpoints.restore(state)
     step = int(state.step)
-    if step >= config.num_updates:
-        checkpoints.close()
-        return state
     max_steps = min(MAX_STEPS_PER_CALL, config.num_updates)
-    advance = make_advance(loss_fn, optimizer, mesh, batch_size=config.batch_size, max_steps=max_steps)
+    sizes = {"batch_size": config.batch_size, "max_steps": max_steps, "cooldown": config.cooldown}
+    advance = make_advance(loss_fn, optimizer, mesh, **sizes)
     device_images = parallel.place(images, mesh)
     metrics = Metrics(directory, step=step, num_updates=config.num_updates)
     saved_at, steps_a_call = time.monotonic(), 1
@@ -179,18 +202,18 @@ def fit(
                 started_at = time.monotonic()
                 state, terms = advance(state, device_images, num_steps)
                 terms = {name: np.asarray(value)[:num_steps] for name, value in terms.items()}
-                _check_finite(step + 1, terms, checkpoints)
                 seconds = time.monotonic() - started_at
-                metrics.add(step + 1, terms, seconds)
+                _record(metrics, step + 1, terms, seconds, checkpoints)
                 step += num_steps
                 steps_a_call = _next_call(steps_a_call, num_steps, seconds)
                 due = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
-                if due or stop.is_set() or step == config.num_updates:
+                stopping = stop.is_set()  # asked once, so that what is said to be saved is saved
+                if due or stopping or step == config.num_updates:
                     checkpoints.save(step, state)
                     saved_at = time.monotonic()
                 if report and step == next_report:
                     report(step, state.model)
-                if stop.is_set() and step < config.num_updates:
+                if stopping and step < config.num_updates:
                     raise SystemExit(f"Stopped at update {step}, which is saved; the same command goes on from there.")
     finally:
         metrics.close()
@@ -214,16 +237,25 @@ def _next_call(steps_a_call, num_steps, seconds):
     return max(1, min(wanted, 4 * steps_a_call))
 
 
-def _check_finite(first_step, terms, checkpoints):
-    for name, values in terms.items():
-        (bad,) = np.nonzero(~np.isfinite(values))
-        if len(bad):
-            step = checkpoints.latest_step()
-            kept = "no checkpoint had been saved" if step is None else f"the checkpoint of step {step} is kept"
-            raise FloatingPointError(
-                f"The term {name} became {values[bad[0]]} at update {first_step + bad[0]}; {kept}. "
-                "Try a lower --learning-rate or another --seed."
-            )
+def _record(metrics, first_step, terms, seconds, checkpoints):
+    """Adds updates to the metrics, up to one with a term that is not finite, which raises FloatingPointError."""
+    (bad,) = np.nonzero(~np.isfinite([*terms.values()]).all(axis=0))
+    num_good = bad[0] if len(bad) else len(terms["loss"])
+    if num_good:
+        metrics.add(first_step, {name: values[:num_good] for name, values in terms.items()}, seconds)
+    if len(bad):
+        wrong = {name: values[num_good] for name, values in terms.items() if not np.isfinite(values[num_good])}
+        step = checkpoints.latest_step()
+        kept = "no checkpoint had been saved" if step is None else f"the checkpoint of step {step} is kept"
+        raise FloatingPointError(
+            f"Update {first_step + num_good} gave {', '.join(f'{name} = {value}' for name, value in wrong.items())}; "
+            f"{kept}. Try a lower --learning-rate or another --seed."
+        )
+
+
+def _check_seed(seed):
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed is {seed}, but must be from 0 to {2**32 - 1}.")
 
 
 @contextmanager

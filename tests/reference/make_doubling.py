@@ -107,7 +107,7 @@ def main() -> None:
     assert norms[0] > 1.5 * GRADIENT_NORM and norms[1] < 0.5 * GRADIENT_NORM, norms
     arrays["gradient_norms"] = np.asarray(norms)
 
-    np.savez_compressed(PATH, **arrays)
+    np.savez_compressed(PATH, allow_pickle=False, **arrays)
     print(f"wrote {PATH} ({PATH.stat().st_size:,} bytes), gradient norms {norms}")
 
 

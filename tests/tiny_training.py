@@ -1,0 +1,89 @@
+"""A training run of milliseconds, which tests call or start as `python tests/tiny_training.py FOLDER NUM_UPDATES`."""
+
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from vnca_jax import parallel, train
+from vnca_jax.errors import reported
+from vnca_jax.models import DoublingVNCA
+from vnca_jax.train import TrainConfig, TrainState, fit, split_seed
+
+ROOT = Path(__file__).parent.parent
+BATCH = 8
+IMAGES = np.random.default_rng(0).integers(2, size=(21, 8, 8, 1), dtype=np.uint8)  # no multiple of a batch
+
+
+def loss(model, carry, batch, key):
+    """Squared error of a linear autoencoder whose code has noise and, from update to update, a memory in each slot."""
+    x = batch.images.reshape(len(batch.images), -1)
+    noise = jax.vmap(lambda key: jr.normal(key, (3,)))(batch.keys(key))
+    code = x @ model["weight"] + noise + carry
+    errors = jnp.square(x - code @ model["weight"].T).sum(axis=1)
+    return errors.mean(), (jax.lax.stop_gradient(0.9 * carry + 0.1 * code), {"memory": jnp.square(carry).mean()})
+
+
+def first_model() -> dict[str, Any]:
+    return {"weight": jnp.asarray(np.random.default_rng(1).normal(size=(64, 3)) / 8, jnp.float32)}
+
+
+def run(folder: Path, num_updates: int, *, num_devices: int = 1, seed: int = 0, loss=loss, **options) -> TrainState:
+    """`fit` of the autoencoder, with a checkpoint after every device call; `options` of TrainConfig, or a `report`."""
+    folder.mkdir(exist_ok=True)
+    return fit(
+        loss,
+        first_model(),
+        jnp.zeros((BATCH, 3)),
+        IMAGES,
+        mesh=parallel.make_mesh(num_devices),
+        directory=folder,
+        key=split_seed(seed).train,
+        report=options.pop("report", None),
+        config=TrainConfig(
+            **{"num_updates": num_updates, "batch_size": BATCH, "learning_rate": 1e-2, "checkpoint_minutes": 0.0}
+            | options
+        ),
+    )
+
+
+def numbers(state: TrainState) -> dict[str, np.ndarray]:
+    """All that is in a state, keys as their words."""
+    leaves, _ = jax.tree.flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path): np.asarray(
+            jr.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        )
+        for path, leaf in leaves
+    }
+
+
+def compile_once() -> Iterator[None]:
+    """For a fixture: while it lasts, `fit` compiles the same updates only once, as it would in one run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("make_optimizer", "make_advance"):
+            patch.setattr(train, name, functools.cache(getattr(train, name)))
+        yield
+
+
+def tiny_vnca(**sizes: int) -> DoublingVNCA:
+    """A doubling VNCA for 4x4 pixels or other `sizes`; all its parameters are NumPy's, which takes no compiler."""
+    smallest = {"latent_size": 4, "hidden_size": 4, "num_doublings": 1, "steps_per_doubling": 2, "num_blocks": 0}
+    smallest |= {"encoder_width": 4, "encoder_depth": 0}
+    skeleton = eqx.filter_eval_shape(DoublingVNCA, **smallest | sizes, key=jr.key(0))
+    random = np.random.default_rng(2)
+    return jax.tree.map(lambda leaf: jnp.asarray(0.2 * random.normal(size=leaf.shape), jnp.float32), skeleton)
+
+
+if __name__ == "__main__":
+    train.SECONDS_PER_CALL = 0  # a device call, and so a checkpoint, for each update
+    with reported():
+        run(Path(sys.argv[1]), int(sys.argv[2]))
