@@ -26,10 +26,13 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a contender is ready to repeat, and the seconds that compiling it took (0 where nothing is compiled)."""
+    """What a contender is ready to repeat, the seconds that compiling it took (0 where nothing is compiled), and how
+    many images (or steps) one repeat is, by which its time is divided.
+    """
 
     run: Callable[[], object]
     compile_s: float = 0.0
+    images: int = 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def serve(connection: Connection, prepare: Callable[..., Prepared], arguments: t
     while connection.recv():
         start = time.perf_counter()
         prepared.run()
-        connection.send(time.perf_counter() - start)
+        connection.send((time.perf_counter() - start) / prepared.images)
     connection.send(peak_memory_gib())
 
 

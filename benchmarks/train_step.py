@@ -49,7 +49,7 @@ class Options:
 
 
 def prepare_ours(options: Options) -> Prepared:
-    """Our step as `train.fit` takes it, compiled for one CPU device."""
+    """Our step as `train.fit` takes it, on all cores."""
     import jax
     import jax.numpy as jnp
     import jax.random as jr
@@ -59,7 +59,8 @@ def prepare_ours(options: Options) -> Prepared:
     from vnca_jax.models import DoublingVNCA
 
     jax.config.update("jax_platforms", "cpu")
-    mesh = parallel.make_mesh(1)
+    parallel.use_all_cores()
+    mesh = parallel.make_mesh()
     model_key, state_key = jr.split(jr.key(SEED))
     model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size, key=model_key)
     optimizer = train.make_optimizer(train.TrainConfig().learning_rate)

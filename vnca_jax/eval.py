@@ -89,12 +89,12 @@ def evaluate(
         if value < 1:
             raise InputError(f"{name} is {value}, but must be at least 1.")
     started_at = time.monotonic()
-    at_once = _decodes_at_once(model)
+    at_once = decodes_at_once(model)
     chunk_size = max(
         divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
     )
     batch_size = mesh.size * max(1, min(at_once // chunk_size, -(-len(images) // mesh.size)))
-    compute = _make_compute(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
+    compute = make_bound(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     results = []
     with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True) as bar:
@@ -118,7 +118,8 @@ def evaluate(
     )
 
 
-def _decodes_at_once(model):
+def decodes_at_once(model: Any) -> int:
+    """How many latents the backend has memory to decode at once."""
     budget = DECODE_BYTES.get(jax.default_backend(), DEFAULT_DECODE_BYTES)
     return max(1, budget // (4 * model.activation_size))
 
@@ -127,7 +128,9 @@ def _standard_error(x):
     return float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else float("nan")
 
 
-def _make_compute(model, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
+def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
+    """A compiled `(model, images, index) -> Iwelbo` of images that are sharded over `mesh`, image i with key i."""
+
     def compute(model, images, index):
         keys = jax.vmap(partial(jr.fold_in, key))(index)
 
