@@ -199,10 +199,7 @@ def fit(
             while step < config.num_updates:
                 next_report = (step // config.report_every + 1) * config.report_every
                 num_steps = min(steps_a_call, max_steps, config.num_updates - step, next_report - step)
-                started_at = time.monotonic()
-                state, terms = advance(state, device_images, num_steps)
-                terms = {name: np.asarray(value)[:num_steps] for name, value in terms.items()}
-                seconds = time.monotonic() - started_at
+                state, terms, seconds = _timed(advance, state, device_images, num_steps)
                 _record(metrics, step + 1, terms, seconds, checkpoints)
                 step += num_steps
                 steps_a_call = _next_call(steps_a_call, num_steps, seconds)
@@ -229,6 +226,14 @@ def place_state(state: TrainState, mesh: Mesh) -> TrainState:
 
 def _state_spec():
     return TrainState(*[parallel.REPLICATED] * 3, carry=parallel.SHARDED, key=parallel.REPLICATED)
+
+
+def _timed(advance, state, images, num_steps):
+    """One device call: the state, the terms of its updates on the host, and the seconds it took."""
+    started_at = time.monotonic()
+    state, terms = advance(state, images, num_steps)
+    terms = {name: np.asarray(value)[:num_steps] for name, value in terms.items()}
+    return state, terms, time.monotonic() - started_at
 
 
 def _next_call(steps_a_call, num_steps, seconds):

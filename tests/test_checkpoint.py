@@ -1,0 +1,311 @@
+"""What is saved comes back exactly; what is torn, foreign or hostile is refused with a sentence and never runs code."""
+
+import gc
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import tiny_training
+
+from vnca_jax import parallel
+from vnca_jax.checkpoint import Checkpoints, export_model, import_model
+from vnca_jax.errors import InputError
+from vnca_jax.train import TrainState, place_state
+
+SIZES = {"latent_size": 4, "hidden_size": 5, "num_doublings": 2, "encoder_width": 3, "encoder_depth": 1}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_training.tiny_vnca(**SIZES)
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    path = tmp_path / "run" / "model.eqx"
+    export_model(path, model, dataset="digits", step=7)
+    return path
+
+
+def rewritten(path: Path, *, leaves: bytes | None = None, **changes) -> Path:
+    """The file with another header or other leaves and the checksum that belongs to them, as malice would write it."""
+    first_line, _, old_leaves = path.read_bytes().partition(b"\n")
+    header = {**json.loads(first_line), **changes}
+    header.pop("sha256")
+    leaves = old_leaves if leaves is None else leaves
+    header["sha256"] = hashlib.sha256(json.dumps(header).encode() + b"\n" + leaves).hexdigest()
+    path.write_bytes(json.dumps(header).encode() + b"\n" + leaves)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as error:
+        import_model(path)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# A model as one file
+
+
+def test_what_was_exported_is_imported(model, path):
+    for given in (path, path.parent):
+        imported, header = import_model(given)
+        assert jax.tree.structure(imported) == jax.tree.structure(model)  # with all static sizes
+        for ours, theirs in zip(jax.tree.leaves(imported), jax.tree.leaves(model), strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+        assert (header["dataset"], header["step"], header["model"]) == ("digits", 7, "DoublingVNCA")
+        assert header["sizes"].items() >= SIZES.items()
+    assert os.listdir(path.parent) == ["model.eqx"]
+
+
+def test_the_file_is_a_line_of_json_and_the_numbers(model, path):
+    first_line, _, rest = path.read_bytes().partition(b"\n")
+    header = json.loads(first_line)
+    sha256 = header.pop("sha256")
+    assert sha256 == hashlib.sha256(json.dumps(header).encode() + b"\n" + rest).hexdigest()
+    assert header["versions"].keys() == {"jax", "equinox"}
+    file = io.BytesIO(rest)
+    for leaf in jax.tree.leaves(model):
+        np.testing.assert_array_equal(np.load(file, allow_pickle=False), leaf)
+    assert file.read() == b""
+
+
+def test_every_flipped_bit_is_noticed(path):
+    whole = path.read_bytes()
+    header_bytes = whole.index(b"\n") + 1
+    random = np.random.default_rng(0)
+    places = [*range(header_bytes), *random.integers(header_bytes, len(whole), size=200).tolist(), len(whole) - 1]
+    for place in places:
+        bit = 1 << int(random.integers(8))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        said = refusal(path).removeprefix(f"{path} ")
+        assert said.startswith(("is damaged: ", "is not a model of this project; ", "holds a ")), (place, said)
+
+
+def test_truncated_and_lengthened_files(path):
+    whole = path.read_bytes()
+    damaged = f"{path} is damaged: its contents do not match its checksum; export or copy it again."
+    for content in (whole[:-1], whole[: len(whole) // 2], whole + b"\0", whole[: whole.index(b"\n") + 1]):
+        path.write_bytes(content)
+        assert refusal(path) == damaged
+    for size in (0, 1, 100):
+        path.write_bytes(whole[:size])
+        assert refusal(path).startswith(f"{path} is not a model of this project; give a model.eqx that one of its ")
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+FOREIGN = {
+    "random": np.random.default_rng(0).bytes(5000),
+    "zeros": bytes(5000),
+    "text": b"a\nb\n",
+    "list": b"[]\n",
+    "null": b"null\n",
+    "other json": b'{"format": "vnca_jax model 1"}\n',
+    "endless brackets": b"[" * 200_000,
+    "no sizes": b'{"format": "vnca_jax model 1", "model": "DoublingVNCA", "sizes": 3, "sha256": ""}\n',
+    "no name": b'{"format": "vnca_jax model 1", "model": [], "sizes": {}, "sha256": ""}\n',
+    "numpy": b"\x93NUMPY\x01\x00",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN.keys())
+def test_foreign_files(tmp_path, content):
+    path = tmp_path / "foreign.eqx"
+    path.write_bytes(content)
+    expected = f"{path} is not a model of this project; give a model.eqx that one of its runs wrote."
+    assert refusal(path) == expected
+
+
+def test_nothing_is_ever_unpickled(path, tmp_path):
+    trace = tmp_path / "trace"
+    with pickle.loads(pickle.dumps(Bomb(trace))):
+        assert trace.exists()  # so it would show
+    trace.unlink()
+    foreign = tmp_path / "pickle.eqx"
+    foreign.write_bytes(pickle.dumps(Bomb(trace)))
+    assert "is not a model of this project" in refusal(foreign)
+    array = io.BytesIO()
+    np.save(array, np.array([Bomb(trace)], dtype=object), allow_pickle=True)
+    for leaves in (array.getvalue(), pickle.dumps(Bomb(trace))):
+        expected = f"{path} does not hold a DoublingVNCA of the sizes that it names; export or copy it again."
+        assert refusal(rewritten(path, leaves=leaves)) == expected
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_size": 5},
+        {"latent_size": 0},
+        {"num_blocks": -1},
+        {"num_blocks": 3},
+        {"hidden_size": 10**12},
+        {"num_doublings": 10**9},
+        {"num_blocks": 10**9},
+        {"encoder_depth": 5},
+        {"latent_size": 4.0},
+        {"latent_size": "4"},
+        {"latent_size": None},
+        {"another_size": 4},
+    ],
+    ids=str,
+)
+def test_sizes_that_do_not_belong_to_the_numbers(path, changes):
+    _, header = import_model(path)
+    expected = f"{path} does not hold a DoublingVNCA of the sizes that it names; export or copy it again."
+    assert refusal(rewritten(path, sizes=header["sizes"] | changes)) == expected
+
+
+def test_other_refusals(path, tmp_path):
+    expected = f"{path} holds a Transformer, which this version does not know (DoublingVNCA"
+    assert refusal(rewritten(path, model="Transformer")).startswith(expected)
+    nowhere, empty = tmp_path / "nowhere.eqx", tmp_path / "empty"
+    assert refusal(nowhere) == f"There is no file {nowhere}; give a model.eqx or a run directory that has one."
+    empty.mkdir()
+    assert refusal(empty) == f"{empty} holds no model.eqx; give a model.eqx or a run directory that has one."
+    (empty / "model.eqx").mkdir()
+    expected = f"{empty / 'model.eqx'} cannot be read (Is a directory); give a model.eqx or a run directory."
+    assert refusal(empty) == expected
+
+
+def test_a_model_that_cannot_be_written_leaves_the_old_one(model, path, tmp_path):
+    whole = path.read_bytes()
+    (path.parent / ".model.eqx.tmp").mkdir()
+    with pytest.raises(InputError) as error:
+        export_model(path, model, step=8)
+    expected = f"The model cannot be written to {path} (Is a directory); what was there is untouched."
+    assert str(error.value) == expected
+    assert path.read_bytes() == whole
+
+
+# The training state
+
+
+def state_of(step: int, *, scale: float = 1.0, size: int = 3) -> TrainState:
+    model = {"w": scale * jnp.arange(size, dtype=jnp.float32)}
+    state = TrainState(
+        jnp.int32(step), model, (jax.tree.map(jnp.square, model), jnp.int32(4)), jnp.ones((4, 2)), jr.key(5)
+    )
+    return place_state(state, parallel.make_mesh(1))
+
+
+def test_the_newest_states_are_kept_and_restored(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", keep=2)
+    assert checkpoints.latest_step() is None
+    for step in (1, 5, 20):
+        checkpoints.save(step, state_of(step, scale=step))
+    checkpoints.save(20, state_of(20, scale=99))  # is there already
+    assert sorted(os.listdir(tmp_path / "c")) == ["20", "5"]
+    checkpoints.close()
+
+    checkpoints = Checkpoints(tmp_path / "c", keep=2)
+    assert checkpoints.latest_step() == 20
+    state = checkpoints.restore(state_of(0))
+    expected = tiny_training.numbers(state_of(20, scale=20))
+    assert tiny_training.numbers(state).keys() == expected.keys()
+    for name, value in tiny_training.numbers(state).items():
+        assert value.dtype == expected[name].dtype
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert jr.key_impl(state.key) == jr.key_impl(jr.key(0))
+    assert state.carry.sharding == state_of(0).carry.sharding
+    np.testing.assert_array_equal(jr.uniform(state.key), jr.uniform(jr.key(5)))
+    checkpoints.close()
+
+
+def empty_folder(step_folder):
+    shutil.rmtree(step_folder)
+    step_folder.mkdir()
+
+
+def truncated_arrays(step_folder):
+    for file in [*step_folder.glob("default/**/d/*")]:
+        file.write_bytes(file.read_bytes()[:40])
+
+
+def random_files(step_folder):
+    for file in [file for file in step_folder.glob("**/*") if file.is_file()]:
+        file.write_bytes(np.random.default_rng(0).bytes(100))
+
+
+def lost_arrays(step_folder):
+    shutil.rmtree(step_folder / "default")
+
+
+def restoring_refused(checkpoints: Checkpoints, like: TrainState) -> str:
+    with pytest.raises(InputError) as error:
+        checkpoints.restore(like)
+    return str(error.value)
+
+
+# Orbax leaves coroutines behind when it fails; they are collected in the test that made it fail.
+unfinished_reads = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@unfinished_reads
+@pytest.mark.parametrize("damage", [empty_folder, truncated_arrays, random_files, lost_arrays])
+def test_damaged_checkpoints(tmp_path, damage):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2):
+        checkpoints.save(step, state_of(step))
+    checkpoints.close()
+    damage(tmp_path / "2")
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert restoring_refused(checkpoints, state_of(0)) == (
+        f"The checkpoint {tmp_path / '2'} cannot be read (it is damaged, or of another model); "
+        "remove that folder to go on from the one before it, or choose another --name."
+    )
+    checkpoints.close()
+
+    shutil.rmtree(tmp_path / "2")  # as it says
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert int(checkpoints.restore(state_of(0)).step) == 1
+    checkpoints.close()
+    gc.collect()
+
+
+@unfinished_reads
+def test_checkpoints_of_another_model(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(1, state_of(1))
+    others = [state_of(0, size=4), state_of(0, size=2)]
+    others += [TrainState(*[getattr(state_of(0), name) for name in ("step", "model", "opt_state")], None, jr.key(0))]
+    for other in others:
+        said = restoring_refused(checkpoints, place_state(other, parallel.make_mesh(1)))
+        assert "cannot be read (it is damaged, or of another model)" in said
+    checkpoints.close()
+    gc.collect()
+
+
+def test_folders_that_are_no_checkpoints(tmp_path):
+    (tmp_path / "c" / "notes").mkdir(parents=True)
+    (tmp_path / "c" / "readme.txt").write_text("nothing")
+    (tmp_path / "c" / "7.orbax-checkpoint-tmp").mkdir()
+    checkpoints = Checkpoints(tmp_path / "c", keep=2)
+    assert checkpoints.latest_step() is None
+    checkpoints.save(7, state_of(7))
+    assert checkpoints.latest_step() == 7
+    checkpoints.close()
+    assert sorted(os.listdir(tmp_path / "c")) == ["7", "notes", "readme.txt"]
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"The folder .*/file cannot be used \(.*\); choose another --name."):
+        Checkpoints(tmp_path / "file", keep=2)

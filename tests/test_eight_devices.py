@@ -1,0 +1,89 @@
+"""One to eight devices give the same numbers, up to the order of sums in float32; one process has eight of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_training
+
+from vnca_jax import metrics, parallel
+from vnca_jax.eval import evaluate
+
+# Less optimized programs compile in half the time.
+XLA_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+SAME = {"rtol": 1e-5, "atol": 2e-6}  # metrics are rounded to 6 decimals
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("eight")
+    command = [sys.executable, str(Path(__file__).with_name("eight_devices.py")), str(folder)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tiny_training.ROOT),
+        "XLA_FLAGS": XLA_FLAGS,
+        "JAX_PLATFORMS": "cpu",
+    }
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (folder / "stderr").write_text(ended.stderr)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return json.loads((folder / "found.json").read_text())
+
+
+compile_once = pytest.fixture(scope="module")(tiny_training.compile_once)
+
+
+def test_training_of_a_vnca(folder):
+    one = metrics.read(folder / "vnca_1" / "metrics.jsonl")
+    assert one["step"].tolist() == [1, 2, 3, 4]
+    assert len(set(one["loss"])) == 4
+    for num_devices in (2, 4, 8):
+        several = metrics.read(folder / f"vnca_{num_devices}" / "metrics.jsonl")
+        for name in ("loss", "log_px_given_z", "kl", "gradient_norm"):
+            np.testing.assert_allclose(several[name], one[name], **SAME, err_msg=f"{name} on {num_devices} devices")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_a_state_saved_on_eight_devices_goes_on_with_one(folder, tmp_path):
+    expected = tiny_training.numbers(tiny_training.run(tmp_path, 6))
+    lines = metrics.read(tmp_path / "metrics.jsonl")
+    first_lines = (folder / "carry" / "metrics.jsonl").read_bytes()
+    assert first_lines.count(b"\n") == 3
+    state = tiny_training.numbers(tiny_training.run(folder / "carry", 6))
+    assert (folder / "carry" / "metrics.jsonl").read_bytes().startswith(first_lines)
+    columns = metrics.read(folder / "carry" / "metrics.jsonl")
+    assert columns["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    for name in ("loss", "memory", "gradient_norm"):
+        np.testing.assert_allclose(columns[name], lines[name], **SAME)
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(state[name], value, **SAME, err_msg=name)
+
+
+def test_evaluation(found):
+    model, images = tiny_training.tiny_vnca(), tiny_training.IMAGES[:5, 2:6, 2:6]
+    one = evaluate(model, images, num_samples=6, seed=3, mesh=parallel.make_mesh(1)).as_json()
+    assert (one["num_devices"], found["evaluation"]["num_devices"]) == (1, 8)
+    for name, term in one["terms"].items():
+        np.testing.assert_allclose(found["evaluation"]["terms"][name]["nats"], term["nats"], rtol=1e-5)
+
+
+def test_sentences(folder, found):
+    batch = (
+        "--batch-size is 30, but must be a positive multiple of the number of devices, 8; "
+        "change it or choose the number with --num-devices."
+    )
+    mesh = "9 devices were asked for, but JAX sees 8 (cpu); ask for at least one and no more than that."
+    assert found["sentences"] == {"fit": batch, "mesh": mesh}
+    assert found["exit_code"] == "2"
+    assert (folder / "stderr").read_text().splitlines()[-1] == f"error: {batch}"
+    assert not (folder / "runs").exists()

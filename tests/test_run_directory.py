@@ -1,0 +1,128 @@
+"""A run directory belongs to one process, and to one configuration."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vnca_jax import run_directory
+from vnca_jax.errors import InputError
+from vnca_jax.run_directory import check_config, claim, write_json
+
+ROOT = Path(__file__).parent.parent
+CLAIM = """
+import sys, pathlib, vnca_jax.errors, vnca_jax.run_directory
+with vnca_jax.errors.reported(), vnca_jax.run_directory.claim(pathlib.Path(sys.argv[1])):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def claiming(directory: Path) -> subprocess.Popen:
+    """Another process, which claims `directory` and holds it until its input ends."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(directory)], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def test_one_process_at_a_time(tmp_path):
+    directory = tmp_path / "runs" / "a"
+    sentence = f"The run directory {directory} is in use by another process; wait for it, or choose another --name."
+    with claim(directory):
+        refused = claiming(directory)
+        assert refused.communicate() == ("", f"error: {sentence}\n")
+        assert refused.returncode == 2
+        with claim(tmp_path / "runs" / "b"):  # another directory is free
+            pass
+    holder = claiming(directory)
+    assert holder.stdout is not None and holder.stdout.readline() == "claimed\n"
+    with pytest.raises(InputError) as error, claim(directory):
+        pass
+    assert str(error.value) == sentence
+    holder.kill()  # SIGKILL, which leaves the holder no time to clean up
+    holder.communicate()
+    with claim(directory):
+        pass
+
+
+def test_a_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for directory, reason in ((tmp_path / "file" / "a", "Not a directory"), (tmp_path / "file", "File exists")):
+        with pytest.raises(InputError) as error, claim(directory):
+            pass
+        expected = f"The run directory {directory} cannot be written ({reason}); choose another with --out."
+        assert str(error.value) == expected
+
+
+MAY_CHANGE = frozenset(["num-updates", "limit"])
+CONFIG = {"seed": 0, "num-updates": 10, "learning-rate": 1e-3, "limit": None, "name": "é"}
+
+
+def test_the_same_configuration_goes_on(tmp_path):
+    for config in (CONFIG, CONFIG, CONFIG | {"num-updates": 20, "limit": 5}):
+        check_config(tmp_path, config, MAY_CHANGE)
+        assert json.loads((tmp_path / "config.json").read_text()) == config
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "flag", "before", "now"),
+    [
+        ({"seed": 1}, "seed", "0", "1"),
+        ({"num-updates": 20, "seed": 1}, "seed", "0", "1"),
+        ({"learning-rate": 2e-3, "seed": 1}, "learning-rate", "0.001", "0.002"),
+        ({"new": True}, "new", "None", "True"),
+        ({"limit": 3, "name": "e"}, "name", "é", "e"),
+    ],
+)
+def test_another_configuration_is_refused(tmp_path, changed, flag, before, now):
+    check_config(tmp_path, CONFIG, MAY_CHANGE)
+    with pytest.raises(InputError) as error:
+        check_config(tmp_path, CONFIG | changed, MAY_CHANGE)
+    assert str(error.value) == (
+        f"{tmp_path} holds a run with --{flag} {before}, and now --{flag} {now} is asked for; "
+        "use the same value to resume it, or another --name to start a new run."
+    )
+    assert json.loads((tmp_path / "config.json").read_text()) == CONFIG
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"[" * 200_000])
+def test_a_file_that_is_no_configuration(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        check_config(tmp_path, CONFIG, MAY_CHANGE)
+    expected = f"{path} is not a run's configuration; choose another --name, or remove the folder."
+    assert str(error.value) == expected
+    assert path.read_bytes() == content
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    write_json(path, {"a": [1.5, "é"]})
+    assert json.loads(path.read_text()) == {"a": [1.5, "é"]}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})  # a bug, which still must not destroy what is there
+
+    def fill_the_disk(path, text):
+        with open(path, "w") as file:
+            file.write(text[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_the_disk)
+    with pytest.raises(InputError) as error:
+        write_json(path, {"b": 2})
+    monkeypatch.undo()
+    expected = f"{path} cannot be written (No space left on device); free some space or choose another folder."
+    assert str(error.value) == expected
+    assert json.loads(path.read_text()) == {"a": [1.5, "é"]}
+    assert os.listdir(tmp_path) == ["results.json"]
+
+    monkeypatch.setattr(run_directory.os, "replace", lambda *paths: 1 / 0)  # killed before the rename
+    with pytest.raises(ZeroDivisionError):
+        write_json(path, {"c": 3})
+    assert json.loads(path.read_text()) == {"a": [1.5, "é"]}
