@@ -85,6 +85,9 @@ class Checkpoints:
         template = _flatten(like)
         try:
             with _orbax_silenced():
+                there = ocp.StandardCheckpointHandler().metadata((path / "default").absolute()).tree
+                if jax.tree.map(_shape, there) != jax.tree.map(_shape, template):
+                    raise ValueError("another model's arrays")
                 saved = self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template)))
         except Exception as error:
             raise InputError(
@@ -110,6 +113,10 @@ def _unflatten(flat, like):
         return jr.wrap_key_data(saved, impl=jr.key_impl(leaf)) if _is_key(leaf) else saved
 
     return jax.tree.map_with_path(restored, like)
+
+
+def _shape(leaf):
+    return leaf.shape, leaf.dtype
 
 
 def _abstract(leaf):
