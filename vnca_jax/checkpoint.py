@@ -85,7 +85,8 @@ class Checkpoints:
         template = _flatten(like)
         try:
             with _orbax_silenced():
-                there = ocp.StandardCheckpointHandler().metadata((path / "default").absolute()).tree
+                arrays_path: Any = (path / "default").absolute()
+                there = ocp.StandardCheckpointHandler().metadata(arrays_path).tree
                 if jax.tree.map(_shape, there) != jax.tree.map(_shape, template):
                     raise ValueError("another model's arrays")
                 saved = self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template)))

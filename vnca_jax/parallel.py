@@ -1,5 +1,6 @@
 """Devices: a mesh with one axis, along which batches and carried states are sharded and parameters are replicated."""
 
+import contextlib
 import os
 from typing import TypeVar
 
@@ -27,7 +28,8 @@ def use_all_cores() -> None:
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen and jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
         cores = min(os.cpu_count() or 1, MAX_CPU_DEVICES)
-        jax.config.update("jax_num_cpu_devices", 1 << (cores.bit_length() - 1))
+        with contextlib.suppress(RuntimeError):  # too late: JAX has its devices
+            jax.config.update("jax_num_cpu_devices", 1 << (cores.bit_length() - 1))
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:

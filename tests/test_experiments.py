@@ -1,0 +1,125 @@
+"""Every experiment, in miniature, as a user runs it: what it writes, what it says, and what it refuses."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import cli, mnist_doubling
+from vnca_jax.checkpoint import import_model
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if "\nPRESETS" in p.read_text())
+TINY = ["--latent-size", "4", "--hidden-size", "4", "--encoder-width", "4", "--encoder-depth", "1"]
+TINY += ["--steps-per-doubling", "2", "--num-blocks", "1", "--num-updates", "3", "--cooldown-updates", "0"]
+TINY += ["--report-every", "2", "--limit", "6", "--num-samples", "4", "--batch-size", "8"]
+
+
+def call(module: str, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *map(str, args)]
+    variables = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "", "COLUMNS": "200", **environment}
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def finished(request, tmp_path_factory):
+    out = tmp_path_factory.mktemp(request.param)
+    ended = call(f"experiments.{request.param}", "--out", out, *TINY)
+    assert ended.returncode == 0, ended.stderr
+    return request.param, out, ended
+
+
+def test_there_are_experiments():
+    assert "mnist_doubling" in EXPERIMENTS
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_shape(name):
+    module = importlib.import_module(f"experiments.{name}")
+    assert set(module.PRESETS) == {"cpu", "paper"}
+    assert f"python -m experiments.{name} --preset paper" in (module.__doc__ or "")
+
+
+def test_what_a_run_writes(finished):
+    name, out, ended = finished
+    folder = out / name / "cpu"
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["experiment"], results["dataset"], results["updates"]) == (name, "digits", 3)
+    evaluation = results["evaluation"]
+    assert (evaluation["num_samples"], evaluation["num_images"], evaluation["seed"]) == (4, 6, 0)
+    nats = {term: value["nats"] for term, value in evaluation["terms"].items()}
+    assert nats["elbo"][0] == pytest.approx(nats["log_px_given_z"][0] - nats["kl"][0], abs=1e-4)
+    assert nats["iwelbo"][0] > nats["elbo"][0] and all(error > 0 for _, error in nats.values())
+    assert f"{nats['iwelbo'][0]:.2f} +- {nats['iwelbo'][1]:.2f}" in ended.stdout
+    pictures = sorted((folder / "figures").glob("*.png"))
+    assert pictures and all(str(picture) in ended.stdout for picture in pictures)
+    for picture in pictures:
+        assert len(np.unique(np.asarray(Image.open(picture)))) > 2, picture
+    assert len(list((folder / "reports").iterdir())) == 2
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+
+
+def test_the_same_command_again_changes_nothing(finished):
+    name, out, _ = finished
+    folder = out / name / "cpu"
+    before = {path: (folder / path).read_bytes() for path in ("metrics.jsonl", "model.eqx")}
+    first = json.loads((folder / "results.json").read_text())["evaluation"]["terms"]
+    assert call(f"experiments.{name}", "--out", out, *TINY).returncode == 0
+    assert {path: (folder / path).read_bytes() for path in before} == before
+    assert json.loads((folder / "results.json").read_text())["evaluation"]["terms"] == first
+
+
+def test_evaluation_of_a_run(finished, tmp_path):
+    name, out, _ = finished
+    folder = out / name / "cpu"
+    model, header = import_model(folder)
+    assert (header["experiment"], header["step"], model.latent_size) == (name, 3, 4)
+    args = ["--ckpt", folder, "--limit", 6, "--num-samples", 4]
+    ended = call("vnca_jax.eval", *args, "--json", tmp_path / "bounds.json", "--num-devices", 1)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads((tmp_path / "bounds.json").read_text())["terms"]
+    expected = json.loads((folder / "results.json").read_text())["evaluation"]["terms"]
+    for term, value in expected.items():
+        np.testing.assert_allclose(found[term]["nats"], value["nats"], rtol=1e-5)
+
+
+REFUSALS = [
+    (["--batch-size", "0"], "--batch-size is 0, but must be positive"),
+    (["--latent-size", "-1"], "latent_size is -1, but must be at least 1."),
+    (["--dataset", "digit"], "did you mean 'digits'"),
+    (["--batch-size", "30", "--num-devices", "4"], "multiple of the number of devices, 4"),
+    (["--num-devices", "9"], "9 devices were asked for"),
+    (["--dataset", "binarized_mnist", "--data-dir", "/nowhere"], "/nowhere"),
+    (["--out", "/proc/runs"], "/proc/runs"),
+]
+
+
+@pytest.mark.parametrize(("args", "sentence"), REFUSALS, ids=[" ".join(args) for args, _ in REFUSALS])
+def test_refusals(args, sentence, tmp_path, monkeypatch, capsys):
+    flags = ["--out", str(tmp_path / "runs"), "--num-updates", "1", "--cooldown-updates", "0", *args]
+    monkeypatch.setattr(sys, "argv", ["mnist_doubling", *flags])
+    monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1] * 4)
+    with pytest.raises(SystemExit) as ended:
+        cli.main("experiments.mnist_doubling", mnist_doubling.__doc__, mnist_doubling.PRESETS, mnist_doubling.main)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_config_and_unknown_flags(finished):
+    name, out, _ = finished
+    ended = call(f"experiments.{name}", "--out", out, *TINY, "--seed", "1")
+    assert ended.returncode == 2
+    assert "with --seed 0, and now --seed 1 is asked for" in ended.stderr
+    for flag in (["--latent-sise", "4"], ["--preset", "papr"]):
+        ended = call(f"experiments.{name}", "--out", out, *flag)
+        assert ended.returncode == 2 and "Traceback" not in ended.stderr
