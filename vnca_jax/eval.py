@@ -174,8 +174,9 @@ class Options:
 
 def main(options: Options) -> Evaluation:
     """Evaluates, prints the table and writes the JSON file."""
-    if options.limit is not None and options.limit < 1:
-        raise InputError(f"--limit is {options.limit}, but must be at least 1.")
+    for flag, value in (("--limit", options.limit), ("--num-samples", options.num_samples)):
+        if value is not None and value < 1:
+            raise InputError(f"{flag} is {value}, but must be at least 1.")
     model, header = import_model(options.ckpt)
     mesh = parallel.make_mesh(options.num_devices)
     dataset = data.load(options.dataset or header["dataset"], data_dir=options.data_dir).padded(model.image_size)
