@@ -172,7 +172,7 @@ def test_copy_that_tfds_itself_reads(tiny, tmp_path, monkeypatch):
         writer = ArrayRecordWriter(str(folder / f"binarized_mnist-{name}.array_record-00000-of-00001"), "group_size:1")
         for row in tiny[split]:
             Image.fromarray(np.array(row, np.uint8).reshape(28, 28)).save(png := io.BytesIO(), "png")
-            example = tf_example_pb2.Example()
+            example = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]
             example.features.feature["image"].bytes_list.value.append(png.getvalue())
             writer.write(example.SerializeToString())
         writer.close()

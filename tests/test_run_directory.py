@@ -14,7 +14,10 @@ from vnca_jax.run_directory import check_config, claim, write_json
 
 ROOT = Path(__file__).parent.parent
 CLAIM = """
-import sys, pathlib, vnca_jax.errors, vnca_jax.run_directory
+import sys, pathlib, types
+sys.modules["vnca_jax"] = types.ModuleType("vnca_jax")  # in the place of the public names, whose import takes seconds
+sys.modules["vnca_jax"].__path__ = ["vnca_jax"]
+import vnca_jax.errors, vnca_jax.run_directory
 with vnca_jax.errors.reported(), vnca_jax.run_directory.claim(pathlib.Path(sys.argv[1])):
     print("claimed", flush=True)
     sys.stdin.read()

@@ -176,7 +176,7 @@ def _read_tfds() -> Dataset | None:
         builder = tfds.builder(NAME)
         if not builder.is_prepared():
             return None
-        sources = builder.as_data_source(split=list(TFDS_SPLITS.values()))
+        sources = builder.as_data_source(split=list(TFDS_SPLITS.values()))  # pyright: ignore[reportCallIssue]
         rows = {
             split: np.stack([example["image"] for example in tqdm(source, desc=f"{NAME} {split} from TFDS")])
             for split, source in zip(TFDS_SPLITS, sources, strict=True)
