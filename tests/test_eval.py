@@ -61,11 +61,13 @@ def test_nothing_to_evaluate(samples, count):
         (["--ckpt", "{tmp}/tiny.eqx", "--num-samples", "0"], "--num-samples is 0, but must be at least 1."),
         (["--ckpt", "{tmp}/tiny.eqx", "--dataset", "digitz"], "did you mean 'digits'"),
         (["--ckpt", "{tmp}/tiny.eqx"], "8x8 pixels, which cannot be centred in 4x4"),
+        (["--ckpt", "{tmp}/bare.eqx"], "does not say which dataset it was trained on"),
         (["--ckpt", "{tmp}/tiny.eqx", "--sede", "1"], "--sede"),
     ],
 )
 def test_refusals(flags, sentence, tmp_path, capsys):
     (tmp_path / "foreign.eqx").write_bytes(b"\x80\x04something else")
+    export_model(tmp_path / "bare.eqx", tiny_training.tiny_vnca())
     export_model(tmp_path / "tiny.eqx", tiny_training.tiny_vnca(), dataset="digits", step=7)
     with pytest.raises(SystemExit) as ended, reported():
         evaluation.main(tyro.cli(evaluation.Options, args=[flag.format(tmp=tmp_path) for flag in flags]))

@@ -179,10 +179,13 @@ def main(options: Options) -> Evaluation:
             raise InputError(f"{flag} is {value}, but must be at least 1.")
     model, header = import_model(options.ckpt)
     mesh = parallel.make_mesh(options.num_devices)
-    dataset = data.load(options.dataset or header["dataset"], data_dir=options.data_dir).padded(model.image_size)
+    name = options.dataset or header.get("dataset")
+    if name is None:
+        raise InputError(f"{options.ckpt} does not say which dataset it was trained on; name one with --dataset.")
+    dataset = data.load(name, data_dir=options.data_dir).padded(model.image_size)
     images = dataset.some_test_images(options.limit)
     evaluation = evaluate(model, images, num_samples=options.num_samples, seed=options.seed, mesh=mesh)
-    print(f"{header['model']} of {options.ckpt}, {header['step']} updates, on {dataset.name}")
+    print(f"{header['model']} of {options.ckpt}, {header.get('step', 'unknown')} updates, on {dataset.name}")
     print(evaluation.table())
     if options.json:
         write_json(options.json, {"ckpt": str(options.ckpt), "dataset": dataset.name, **evaluation.as_json()})
