@@ -27,17 +27,12 @@ Preset = Literal["cpu", "paper"]
 
 # Flags that say nothing about what has been computed so far, so a resumed run may change them.
 MAY_CHANGE = frozenset(
-    [
-        "num-updates",
-        "cooldown-updates",
-        "report-every",
-        "checkpoint-minutes",
-        "keep-checkpoints",
-        "chunk-size",
-        "data-dir",
-        "num-devices",
-    ]
-) | {"num-samples", "limit", "out", "name", "preset"}
+    {
+        *("num-updates", "cooldown-updates", "chunk-size", "num-devices"),
+        *("report-every", "checkpoint-minutes", "keep-checkpoints"),
+        *("num-samples", "limit", "data-dir", "out", "name", "preset"),
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
