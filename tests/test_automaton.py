@@ -1,5 +1,7 @@
 """Steps of the automaton against loops over cells; what an untrained one does, and how far a change travels."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -107,3 +109,81 @@ def test_light_cone(three_steps):
         for t in (1, 2, 3):
             expected = np.maximum(abs(row - r), abs(column - c)) <= t
             np.testing.assert_array_equal(differs[t - 1, i], expected)
+
+
+def test_simple_update_by_hand():
+    """W2 ELU(W1 z + b) of one cell: W1 z + b = (1, -2), ELU gives (1, e^-2 - 1), and W2 = (3, 10) their sum."""
+    update = automaton.SimpleUpdate(1, 2, key=jr.key(0, impl="rbg"))
+    weight = jnp.zeros((3, 3, 1, 2)).at[1, 1, 0].set(jnp.array([2.0, 5.0]))
+    new = (weight, jnp.array([-1.0, -7.0]), jnp.array([[3.0], [10.0]]))
+    update = eqx.tree_at(lambda u: (u.perceive.weight, u.perceive.bias, u.out), update, new)
+    assert float(update(jnp.ones((1, 1, 1)))[0, 0, 0]) == pytest.approx(3 + 10 * np.expm1(-2), rel=1e-6)
+
+
+class Doubles(eqx.Module):
+    """u(z) = factor z, which says when it is computed."""
+
+    factor: jax.Array
+    seen: list = eqx.field(static=True)
+
+    def __call__(self, cells):
+        jax.debug.callback(lambda: self.seen.append(1), ordered=True)
+        return self.factor * cells
+
+
+def test_a_traced_number_of_steps():
+    """z (1 + w)^t and its derivative z t (1 + w)^(t - 1), and no more than t updates are computed."""
+    seen = []
+
+    @jax.jit
+    def value_and_slope(factor, num_steps):
+        def final(factor):
+            cells = automaton.run(Doubles(factor, seen), jnp.full((1, 1, 1), 3.0), num_steps, max_steps=6)
+            return cells[0, 0, 0]
+
+        return jax.value_and_grad(final)(factor)
+
+    for t in (1, 4, 6):
+        seen.clear()
+        value, slope = value_and_slope(jnp.float32(0.5), t)
+        jax.effects_barrier()
+        assert (float(value), float(slope)) == (3 * 1.5**t, 3 * t * 1.5 ** (t - 1))
+        assert len(seen) == t
+
+
+def test_update_probability():
+    """u(z) = z doubles a cell each time it is updated: out of 6 steps, binomially often, and apart from other cells."""
+    cells = jnp.ones((3, 20, 20, 2))
+    keys = jr.split(jr.key(0), 3)
+    run = jax.jit(lambda keys: automaton.run(lambda z: z, cells, 6, update_probability=0.75, key=keys))
+    counts = np.log2(np.asarray(run(keys)))
+    np.testing.assert_array_equal(counts[..., 0], counts[..., 1])
+    shares = np.bincount(counts[..., 0].astype(int).ravel(), minlength=7) / 1200
+    expected = [math.comb(6, k) * 0.75**k * 0.25 ** (6 - k) for k in range(7)]
+    np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / np.sqrt(1200))
+    assert abs(np.corrcoef(counts[..., 0].reshape(3, -1))[0, 1]) < 0.2
+    one = np.log2(np.asarray(run(keys[0])))
+    np.testing.assert_array_equal(one, np.broadcast_to(counts[:1], one.shape))
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 3)])
+def test_squares(height, width):
+    """One block of half the sides, equally often at all places where it fits, all four corners included."""
+    keys = jr.split(jr.key(1), 1800)
+    masks = np.asarray(jax.jit(jax.vmap(lambda key: automaton.square(height, width, key=key)))(keys))
+    tall, wide = height // 2, width // 2
+    places = [(row, column) for row in range(height - tall + 1) for column in range(width - wide + 1)]
+    expected = np.zeros((len(places), height, width), bool)
+    for mask, (row, column) in zip(expected, places, strict=True):
+        mask[row : row + tall, column : column + wide] = True
+    counts = (masks[:, None] == expected).all(axis=(2, 3)).sum(axis=0)
+    assert counts.sum() == len(masks)
+    share = 1 / len(places)
+    np.testing.assert_allclose(counts / len(masks), share, atol=4 * np.sqrt(share * (1 - share) / len(masks)))
+
+
+def test_damage():
+    cells = jnp.arange(1.0, 13).reshape(2, 3, 2)
+    where = automaton.right_half(2, 3)
+    assert where.tolist() == [[False, True, True]] * 2
+    assert automaton.damage(cells, where)[..., 1].tolist() == [[2, 0, 0], [8, 0, 0]]

@@ -5,11 +5,12 @@ from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.data import load
 from vnca_jax.errors import InputError
 from vnca_jax.losses import elbo_loss
-from vnca_jax.models import DoublingVNCA, Encoder
+from vnca_jax.models import ConvVAE, DoublingVNCA, Encoder
 from vnca_jax.parallel import make_mesh
 from vnca_jax.train import TrainConfig, fit
 
 __all__ = [
+    "ConvVAE",
     "DoublingVNCA",
     "Encoder",
     "InputError",

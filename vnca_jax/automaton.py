@@ -1,4 +1,4 @@
-"""The cell grid: update networks, running N steps, doubling. Knows cells; not images, losses or data.
+"""The cell grid: update networks, running N steps, doubling, damage. Knows cells; not images, losses or data.
 
 All functions work on grids with any leading axes, `(*batch, h, w, c)`, so that a batch is one large dot.
 """
@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from vnca_jax import conv
 
@@ -46,21 +46,67 @@ class ResidualUpdate(eqx.Module):
         return self.out(x)
 
 
+class SimpleUpdate(eqx.Module):
+    """The non-doubling VNCA's update network on MNIST: 3x3 convolution, ELU, 1x1 without bias (section 3.3).
+
+    The last layer starts at zero, so that an untrained automaton is the identity.
+    """
+
+    perceive: conv.Conv
+    out: Float[Array, "hidden cell"]
+
+    def __init__(self, cell_size: int, hidden_size: int, *, key: PRNGKeyArray):
+        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=key)
+        self.out = jnp.zeros((hidden_size, cell_size))
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        return conv.elu(self.perceive(cells)) @ self.out
+
+
 def run(
-    update: UpdateNetwork, cells: Float[Array, "*batch h w c"], num_steps: int, *, keep: bool = False
+    update: UpdateNetwork,
+    cells: Float[Array, "*batch h w c"],
+    num_steps: int | Int[Array, ""],
+    *,
+    keep: bool = False,
+    max_steps: int | None = None,
+    update_probability: float = 1.0,
+    key: Key[Array, "*keys"] | None = None,
 ) -> Float[Array, "..."]:
     """`num_steps` steps of z_t = z_{t-1} + u(z_{t-1}) (eq. 1), all cells in parallel.
 
-    Returns the final cells, or with `keep` the cells after every step, `(num_steps, *batch, h, w, c)`.
+    Returns the final cells, or with `keep` the cells after every step, `(num_steps, *batch, h, w, c)`. A traced
+    `num_steps` needs `max_steps`, up to which it may go; steps beyond it cost nothing. With an `update_probability`
+    below one, each cell is updated with that probability at each step, drawn from `key`: one for all grids, or one a
+    grid.
     """
     update = conv.prepare(update)
 
-    def step(cells, _):
-        cells = cells + update(cells)
+    def step(cells, i):
+        change = update(cells)
+        if update_probability < 1:
+            change = jnp.where(_updated(key, i, cells, update_probability), change, 0)
+        return cells + change
+
+    def body(cells, i):
+        if max_steps is None:
+            cells = step(cells, i)
+        else:
+            cells = jax.lax.cond(i < num_steps, step, lambda cells, _: cells, cells, i)
         return cells, cells if keep else None
 
-    final, states = jax.lax.scan(step, cells, length=num_steps)
+    final, states = jax.lax.scan(body, cells, jnp.arange(num_steps if max_steps is None else max_steps))
     return final if states is None else states
+
+
+def _updated(keys, i, cells, probability):
+    """Which cells step i updates, `(*batch, h, w, 1)`, or without the batch axes for a single key."""
+
+    def of_a_grid(key):
+        return jr.bernoulli(jr.fold_in(key, i), probability, cells.shape[-3:-1])
+
+    masks = jax.vmap(of_a_grid)(keys.reshape(-1)).reshape(*keys.shape, *cells.shape[-3:-1], 1)
+    return jnp.broadcast_to(masks if keys.ndim else jnp.expand_dims(masks, tuple(range(cells.ndim - 3))), cells.shape)
 
 
 def double(cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h*2 w*2 c"]:
@@ -68,3 +114,22 @@ def double(cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h*2 w*2 
     *batch, h, w, c = cells.shape
     copies = jnp.broadcast_to(cells[..., :, None, :, None, :], (*batch, h, 2, w, 2, c))
     return copies.reshape(*batch, 2 * h, 2 * w, c)
+
+
+def square(height: int, width: int, *, key: PRNGKeyArray) -> Bool[Array, "h w"]:
+    """A square of half the height and width, uniform over all its places, the last row and column included."""
+    tall, wide = height // 2, width // 2
+    top_key, left_key = jr.split(key)
+    row = jnp.arange(height) - jr.randint(top_key, (), 0, height - tall + 1)
+    column = jnp.arange(width) - jr.randint(left_key, (), 0, width - wide + 1)
+    return ((row >= 0) & (row < tall))[:, None] & ((column >= 0) & (column < wide))[None, :]
+
+
+def right_half(height: int, width: int) -> Bool[Array, "h w"]:
+    """The right half of a grid."""
+    return jnp.broadcast_to(jnp.arange(width)[None, :] >= width // 2, (height, width))
+
+
+def damage(cells: Float[Array, "*batch h w c"], where: Bool[Array, "*batch h w"]) -> Float[Array, "*batch h w c"]:
+    """The cells with all their numbers set to zero `where` the mask says so (section 3.3)."""
+    return jnp.where(where[..., None], 0, cells)

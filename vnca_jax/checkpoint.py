@@ -214,8 +214,8 @@ def _checksum(header: dict[str, Any], leaves: bytes) -> str:
 def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
     file, sizes = io.BytesIO(leaves), header["sizes"]
     try:
-        if not all(isinstance(size, int) and size <= len(leaves) for size in sizes.values()):
-            raise ValueError("a size is no integer, or beyond what the file can hold")
+        if not all(isinstance(size, int | float) and size <= len(leaves) for size in sizes.values()):
+            raise ValueError("a size is no number, or beyond what the file can hold")
         skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=jr.key(0))
         model = eqx.tree_deserialise_leaves(file, skeleton)
         if file.read(1):

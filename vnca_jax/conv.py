@@ -57,10 +57,10 @@ class Dense(eqx.Module):
     bias: Float[Array, " c_out"]
 
     def __init__(self, in_size: int, out_size: int, *, key: PRNGKeyArray):
-        self.weight, self.bias = _uniform_init((in_size, out_size), in_size, key)
+        self.weight, self.bias = uniform_init((in_size, out_size), in_size, key)
 
     def __call__(self, x: Float[Array, "*batch c_in"]) -> Float[Array, "*batch c_out"]:
-        return _add_bias(x @ self.weight, self.bias)
+        return add_bias(x @ self.weight, self.bias)
 
 
 class Conv(eqx.Module):
@@ -77,25 +77,28 @@ class Conv(eqx.Module):
         self, in_size: int, out_size: int, kernel_size: int, *, stride: int = 1, padding: int, key: PRNGKeyArray
     ):
         shape = (kernel_size, kernel_size, in_size, out_size)
-        self.weight, self.bias = _uniform_init(shape, in_size * kernel_size**2, key)
+        self.weight, self.bias = uniform_init(shape, in_size * kernel_size**2, key)
         self.stride = stride
         self.padding = padding
 
     def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h2 w2 c_out"]:
-        if self._can_be_winograd and _suits_winograd(x):
-            return prepare(self)(x)
-        flat = x.reshape(-1, *x.shape[-3:])
-        if formulation() == "lax":
-            y = _lax_conv(flat, self.weight, self.stride, self.padding)
-        elif self.stride == 1 and 2 * self.padding == len(self.weight) - 1:
-            y = _gather_same(flat, self.weight)
-        else:
-            y = _gather(flat, self.weight, self.stride, self.padding)
-        return _add_bias(y.reshape(*x.shape[:-3], *y.shape[1:]), self.bias)
+        return add_bias(convolve(x, self.weight, self.stride, self.padding), self.bias)
 
-    @property
-    def _can_be_winograd(self) -> bool:
-        return formulation() == "winograd" and (len(self.weight), self.stride, self.padding) == (3, 1, 1)
+
+def convolve(
+    x: Float[Array, "*batch h w c_in"], weight: Float[Array, "k k c_in c_out"], stride: int, padding: int
+) -> Float[Array, "*batch h2 w2 c_out"]:
+    """`Conv` without its bias, in the formulation in force; a negative padding takes border cells away."""
+    flat = x.reshape(-1, *x.shape[-3:])
+    if formulation() == "lax":
+        y = _lax_conv(flat, weight, stride, padding)
+    elif _can_be_winograd(weight, stride, padding) and _suits_winograd(x):
+        y = _winograd(flat, _transform_kernel(weight))
+    elif stride == 1 and 2 * padding == len(weight) - 1:
+        y = _gather_same(flat, weight)
+    else:
+        y = _gather(flat, weight, stride, padding)
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
 
 
 class _PreparedConv(eqx.Module):
@@ -108,7 +111,7 @@ class _PreparedConv(eqx.Module):
         if not _suits_winograd(x):
             return self.conv(x)
         y = _winograd(x.reshape(-1, *x.shape[-3:]), self.transformed)
-        return _add_bias(y.reshape(*x.shape[:-1], -1), self.conv.bias)
+        return add_bias(y.reshape(*x.shape[:-1], -1), self.conv.bias)
 
 
 def prepare(tree: T) -> T:
@@ -118,7 +121,7 @@ def prepare(tree: T) -> T:
     """
 
     def prepared(node):
-        if isinstance(node, Conv) and node._can_be_winograd:
+        if isinstance(node, Conv) and _can_be_winograd(node.weight, node.stride, node.padding):
             return _PreparedConv(node, _transform_kernel(node.weight))
         return node
 
@@ -143,8 +146,10 @@ def _elu_backward(y, dy):
 elu.defvjp(_elu_forward, _elu_backward)
 
 
-def _uniform_init(shape, fan_in, key):
-    """Weight and bias from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the default of the paper's framework."""
+def uniform_init(
+    shape: tuple[int, ...], fan_in: int, key: PRNGKeyArray
+) -> tuple[Float[Array, "..."], Float[Array, " c_out"]]:
+    """Weight of `shape` and bias from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the default of the paper's framework."""
     weight_key, bias_key = jr.split(key)
     limit = 1 / math.sqrt(fan_in)
     weight = jr.uniform(weight_key, shape, jnp.float32, minval=-limit, maxval=limit)
@@ -152,8 +157,13 @@ def _uniform_init(shape, fan_in, key):
     return weight, bias
 
 
-def _add_bias(x, bias):
+def add_bias(x: Float[Array, "*batch c"], bias: Float[Array, " c"]) -> Float[Array, "*batch c"]:
+    """x + b over the last axis."""
     return x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+
+
+def _can_be_winograd(weight, stride, padding):
+    return formulation() == "winograd" and (len(weight), stride, padding) == (3, 1, 1)
 
 
 def _suits_winograd(x):
@@ -174,7 +184,8 @@ def _lax_conv(x, weight, stride, padding):
 
 def _patches(x, kernel, stride, padding):
     """`(n, h, w, c)` to `(n, h', w', kernel * kernel * c)`: the neighbourhood of each output cell, column by column."""
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    border = (padding, padding, 0)
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), border, border, (0, 0, 0)))
     for axis in (1, 2):  # rows, then columns of rows: 2 kernel slices in place of kernel^2
         last = x.shape[axis] - kernel
         shifted = [jax.lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(kernel)]

@@ -1,8 +1,4 @@
-"""The variational autoencoders of the paper: `encode`, `decode`, `grow` and `sample`.
-
-All methods take one example or any leading batch axes, since every layer does: a batch is one large dot.
-A model's static fields are its constructor's arguments, so that a saved file can rebuild it.
-"""
+"""The doubling VNCA, whose image grows by cell division."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,48 +6,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vnca_jax import automaton
-from vnca_jax.conv import Conv, Dense, elu
-from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import Bernoulli
-
-
-class Encoder(eqx.Module):
-    """q(z|x): 5x5 convolutions with ELU, then a dense layer to the mean and log-variance of z (appendix A.5).
-
-    The first convolution has stride 1 and `width` channels; each of the `depth` others has stride 2 and doubles them.
-    """
-
-    convs: tuple[Conv, ...]
-    dense: Dense
-
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        image_channels: int,
-        latent_size: int,
-        width: int,
-        depth: int,
-        first_padding: int = 2,
-        key: PRNGKeyArray,
-    ):
-        first_key, dense_key, *keys = jr.split(key, 2 + depth)
-        convs = [Conv(image_channels, width, 5, padding=first_padding, key=first_key)]
-        size = image_size + 2 * first_padding - 4
-        for i, conv_key in enumerate(keys):
-            convs.append(Conv(width << i, width << (i + 1), 5, stride=2, padding=2, key=conv_key))
-            size = (size + 1) // 2
-        self.convs = tuple(convs)
-        self.dense = Dense(size * size * (width << depth), 2 * latent_size, key=dense_key)
-
-    def __call__(
-        self, x: Float[Array, "*batch h w c"]
-    ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
-        """The mean and log-variance of q(z|x)."""
-        for conv in self.convs:
-            x = elu(conv(x))
-        mean, log_variance = jnp.split(self.dense(x.reshape(*x.shape[:-3], -1)), 2, axis=-1)
-        return mean, log_variance
+from vnca_jax.models.encoder import Encoder
+from vnca_jax.models.sizes import check_cell_size, check_sizes
 
 
 class DoublingVNCA(eqx.Module):
@@ -97,13 +54,9 @@ class DoublingVNCA(eqx.Module):
         self.num_blocks = num_blocks
         self.encoder_width = encoder_width
         self.encoder_depth = encoder_depth
-        _check_sizes(self, may_be_zero=("num_blocks", "encoder_depth"))
+        check_sizes(self, may_be_zero=("num_blocks", "encoder_depth"))
         self.likelihood = Bernoulli()
-        if self.likelihood.num_parameters(image_channels) > latent_size:
-            raise InputError(
-                f"latent_size is {latent_size}, but a cell must hold the likelihood's "
-                f"{self.likelihood.num_parameters(image_channels)} parameters a pixel; give a larger latent_size."
-            )
+        check_cell_size(latent_size, self.likelihood.num_parameters(image_channels))
         encoder_key, update_key = jr.split(key)
         self.encoder = Encoder(
             image_size=self.image_size,
@@ -166,23 +119,3 @@ class DoublingVNCA(eqx.Module):
 
     def _seed(self, z):
         return jnp.broadcast_to(z[..., None, None, :], (*z.shape[:-1], 2, 2, self.latent_size))
-
-
-def _check_sizes(model, may_be_zero=()):
-    """Every integer static field of `model` must be at least one, those in `may_be_zero` at least zero."""
-    for name, value in hyperparameters(model).items():
-        smallest = 0 if name in may_be_zero else 1
-        if value < smallest:
-            raise InputError(f"{name} is {value}, but must be at least {smallest}.")
-
-
-def hyperparameters(model: eqx.Module) -> dict[str, int]:
-    """The constructor's arguments of `model`, by name: its static fields."""
-    return {
-        name: getattr(model, name)
-        for name, field in type(model).__dataclass_fields__.items()
-        if field.metadata.get("static", False)
-    }
-
-
-MODELS: dict[str, type] = {model.__name__: model for model in (DoublingVNCA,)}

@@ -1,0 +1,52 @@
+"""q(z|x), which all models share."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vnca_jax.conv import Conv, Dense, elu
+
+
+class Encoder(eqx.Module):
+    """q(z|x): 5x5 convolutions with ELU, then a dense layer to the mean and log-variance of z (appendix A.5).
+
+    The first convolution has stride 1 and `width` channels; each of the `depth` others has stride 2 and doubles them.
+    """
+
+    convs: tuple[Conv, ...]
+    dense: Dense
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        image_channels: int,
+        latent_size: int,
+        width: int,
+        depth: int,
+        first_padding: int = 2,
+        key: PRNGKeyArray,
+    ):
+        first_key, dense_key, *keys = jr.split(key, 2 + depth)
+        convs = [Conv(image_channels, width, 5, padding=first_padding, key=first_key)]
+        size = image_size + 2 * first_padding - 4
+        for i, conv_key in enumerate(keys):
+            convs.append(Conv(width << i, width << (i + 1), 5, stride=2, padding=2, key=conv_key))
+            size = (size + 1) // 2
+        self.convs = tuple(convs)
+        self.dense = Dense(size * size * (width << depth), 2 * latent_size, key=dense_key)
+
+    def __call__(
+        self, x: Float[Array, "*batch h w c"]
+    ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
+        """The mean and log-variance of q(z|x)."""
+        for conv in self.convs:
+            x = elu(conv(x))
+        mean, log_variance = jnp.split(self.dense(x.reshape(*x.shape[:-3], -1)), 2, axis=-1)
+        return mean, log_variance
+
+
+def padding_to_two_power(image_size: int) -> int:
+    """Padding of the first 5x5 convolution that makes its output's side a power of two: 4 for 28 pixels, 2 for 32."""
+    return 2 + ((1 << (image_size - 1).bit_length()) - image_size) // 2
