@@ -41,6 +41,7 @@ def main(folder: Path) -> None:
     """Trains and evaluates on several numbers of devices, and leaves what came out in `folder`."""
     for num_devices in (1, 2, 4, 8):
         train_vnca(folder / f"vnca_{num_devices}", num_devices)
+        tiny_training.fit_pooled(folder / f"pooled_{num_devices}", 5, num_devices=num_devices)
     tiny_training.run(folder / "carry", 3, num_devices=8)
     model, images = tiny_training.tiny_vnca(), tiny_training.IMAGES[:5, 2:6, 2:6]
     evaluation = evaluate(model, images, num_samples=6, seed=3, mesh=parallel.make_mesh()).as_json()

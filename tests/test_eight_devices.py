@@ -46,14 +46,23 @@ def found(folder):
 compile_once = pytest.fixture(scope="module")(tiny_training.compile_once)
 
 
-def test_training_of_a_vnca(folder):
-    one = metrics.read(folder / "vnca_1" / "metrics.jsonl")
-    assert one["step"].tolist() == [1, 2, 3, 4]
-    assert len(set(one["loss"])) == 4
+@pytest.mark.parametrize(("model", "num_updates"), [("vnca", 4), ("pooled", 5)])
+def test_training(folder, model, num_updates):
+    one = metrics.read(folder / f"{model}_1" / "metrics.jsonl")
+    assert one["step"].tolist() == list(range(1, num_updates + 1))
+    assert len(set(one["loss"])) == num_updates
     for num_devices in (2, 4, 8):
-        several = metrics.read(folder / f"vnca_{num_devices}" / "metrics.jsonl")
-        for name in ("loss", "log_px_given_z", "kl", "gradient_norm"):
+        several = metrics.read(folder / f"{model}_{num_devices}" / "metrics.jsonl")
+        for name in one.keys() - {"step", "seconds", "time"}:
             assert_close(several[name], one[name], f"{name} on {num_devices} devices")
+
+
+def test_a_pool_saved_on_eight_devices_goes_on_with_one(folder, tmp_path):
+    expected = tiny_training.numbers(tiny_training.fit_pooled(tmp_path, 8))
+    state = tiny_training.numbers(tiny_training.fit_pooled(folder / "pooled_8", 8))
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        assert_close(state[name], value, name)
 
 
 @pytest.mark.usefixtures("compile_once")

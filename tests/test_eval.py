@@ -59,6 +59,8 @@ def test_nothing_to_evaluate(samples, count):
         (["--ckpt", "{tmp}/foreign.eqx"], "is not a model of this project"),
         (["--ckpt", "{tmp}/tiny.eqx", "--limit", "0"], "--limit is 0, but must be at least 1."),
         (["--ckpt", "{tmp}/tiny.eqx", "--num-samples", "0"], "--num-samples is 0, but must be at least 1."),
+        (["--ckpt", "{tmp}/tiny.eqx", "--num-steps", "9"], "holds a DoublingVNCA, whose steps are fixed; leave"),
+        (["--ckpt", "{tmp}/nondoubling.eqx", "--num-steps", "0"], "num_steps is 0, but must be at least 1."),
         (["--ckpt", "{tmp}/tiny.eqx", "--dataset", "digitz"], "did you mean 'digits'"),
         (["--ckpt", "{tmp}/tiny.eqx"], "8x8 pixels, which cannot be centred in 4x4"),
         (["--ckpt", "{tmp}/bare.eqx"], "does not say which dataset it was trained on"),
@@ -69,9 +71,27 @@ def test_refusals(flags, sentence, tmp_path, capsys):
     (tmp_path / "foreign.eqx").write_bytes(b"\x80\x04something else")
     export_model(tmp_path / "bare.eqx", tiny_training.tiny_vnca())
     export_model(tmp_path / "tiny.eqx", tiny_training.tiny_vnca(), dataset="digits", step=7)
+    export_model(tmp_path / "nondoubling.eqx", tiny_training.tiny_nondoubling(), dataset="digits")
     with pytest.raises(SystemExit) as ended, reported():
         evaluation.main(tyro.cli(evaluation.Options, args=[flag.format(tmp=tmp_path) for flag in flags]))
     assert ended.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
     assert sentence.format(tmp=tmp_path) in said
     assert sys.exc_info()[0] is None
+
+
+def test_num_steps(tmp_path, capsys):
+    """A non-doubling model's bound is the one of the steps asked for, and names them."""
+    model = tiny_training.tiny_nondoubling(image_size=8, num_steps=3)
+    export_model(tmp_path / "model.eqx", model, dataset="digits")
+    said = []
+    for flags in ([], ["--num-steps", "5"]):
+        args = ["--ckpt", str(tmp_path / "model.eqx"), "--limit", "3", "--num-samples", "2", "--num-devices", "1"]
+        found = evaluation.main(tyro.cli(evaluation.Options, args=args + flags))
+        other = tiny_training.tiny_nondoubling(image_size=8, num_steps=5 if flags else 3)
+        images = evaluation.data.load("digits").some_test_images(3)
+        expected = evaluation.evaluate(other, images, num_samples=2, seed=0, mesh=parallel.make_mesh(1))
+        assert found.terms == expected.terms
+        said.append(capsys.readouterr().out)
+        assert f"T = {other.num_steps} NCA steps" in said[-1] and found.as_json()["num_steps"] == other.num_steps
+    assert said[0] != said[1]

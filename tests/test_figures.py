@@ -114,6 +114,11 @@ def test_reconstructions_stand_under_their_originals(tmp_path, n, rows):
     assert cells(read(tmp_path / "r.png")) == expected
 
 
+def test_rows_stand_under_one_another(tmp_path):
+    figures.rows(tmp_path / "r.png", [flat([1, 2, 3]), flat([4, 5, 6]), flat([7, 8, 9])])
+    assert cells(read(tmp_path / "r.png")) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (6, 3), (7, 3), (12, 4), (32, 8), (64, 8), (100, 10)])
 def test_samples_fill_a_sheet_in_reading_order(tmp_path, n, columns):
     figures.samples(tmp_path / "s.png", flat(range(n)))

@@ -13,9 +13,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from vnca_jax import parallel, train
+from vnca_jax import parallel, pool, train
 from vnca_jax.errors import reported
-from vnca_jax.models import DoublingVNCA
+from vnca_jax.losses import pool_loss
+from vnca_jax.models import DoublingVNCA, NonDoublingVNCA
 from vnca_jax.train import TrainConfig, TrainState, fit, split_seed
 
 ROOT = Path(__file__).parent.parent
@@ -77,10 +78,38 @@ def compile_once() -> Iterator[None]:
 def tiny_vnca(**sizes: int) -> DoublingVNCA:
     """A doubling VNCA for 4x4 pixels or other `sizes`; all its parameters are NumPy's, which takes no compiler."""
     smallest = {"latent_size": 4, "hidden_size": 4, "num_doublings": 1, "steps_per_doubling": 2, "num_blocks": 0}
-    smallest |= {"encoder_width": 4, "encoder_depth": 0}
-    skeleton = eqx.filter_eval_shape(DoublingVNCA, **smallest | sizes, key=jr.key(0))
+    return _filled(DoublingVNCA, smallest | {"encoder_width": 4, "encoder_depth": 0} | sizes)
+
+
+def tiny_nondoubling(**sizes: Any) -> NonDoublingVNCA:
+    """A non-doubling VNCA for 4x4 pixels or other `sizes`, likewise."""
+    smallest = {"image_size": 4, "latent_size": 4, "hidden_size": 4, "num_steps": 3, "min_steps": 2, "max_steps": 4}
+    return _filled(NonDoublingVNCA, smallest | {"encoder_width": 4, "encoder_depth": 0} | sizes)
+
+
+def _filled(model_type, sizes):
+    skeleton = eqx.filter_eval_shape(model_type, **sizes, key=jr.key(0))
     random = np.random.default_rng(2)
     return jax.tree.map(lambda leaf: jnp.asarray(0.2 * random.normal(size=leaf.shape), jnp.float32), skeleton)
+
+
+POOL_LOSS = pool_loss()
+
+
+def fit_pooled(folder: Path, num_updates: int, *, num_devices: int = 1, report=None, **options) -> TrainState:
+    """`fit` of a non-doubling VNCA with a pool of 32 states and batches of 16; `options` of TrainConfig."""
+    folder.mkdir(exist_ok=True)
+    return fit(
+        POOL_LOSS,
+        tiny_nondoubling(),
+        pool.empty(32, (4, 4, 1), 4),
+        IMAGES[:, 2:6, 2:6],
+        mesh=parallel.make_mesh(num_devices),
+        directory=folder,
+        key=split_seed(0).train,
+        report=report,
+        config=TrainConfig(**{"num_updates": num_updates, "batch_size": 16, "learning_rate": 1e-2} | options),
+    )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,12 @@ def samples(path: Path, images: Images) -> None:
     save_png(path, _page([tile(_enlarge(images, _scale(columns * images.shape[2])), columns)]))
 
 
+def rows(path: Path, images: Sequence[Images]) -> None:
+    """Fig. 9, left: rows of as many images each, one under the other."""
+    scale = _scale(len(images[0]) * images[0].shape[2])
+    save_png(path, _page([tile(_enlarge(np.concatenate(images), scale), len(images[0]))]))
+
+
 def growth_sheet(path: Path, stages: Sequence[Float[np.ndarray, "_ _ _ c"]]) -> None:
     """Fig. 4: one growth, a row for each stage between doublings, a tile for each step, all drawn at the final size.
 

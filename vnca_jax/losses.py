@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from vnca_jax import bounds
+from vnca_jax import automaton, bounds, parallel
+from vnca_jax import pool as pools
 
 CHUNK_BYTES = {"cpu": 1 << 29}  # of activations that a device keeps for the gradient; elsewhere the whole batch
 
@@ -43,6 +44,62 @@ def elbo_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
         return value, (carry, {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()})
 
     return loss
+
+
+def pool_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
+    """The loss -ELBO of a non-doubling VNCA with pool and damage training (appendix A.3); carries the pool.
+
+    Every second image of a batch gives way to one of the pool, whose cells start where they were left, half of those
+    with a random square set to zero, and are not differentiated through; its KL stays, as in appendix A.3. One number
+    of steps is drawn for the whole batch.
+    """
+
+    def loss(model, pool, batch, key):
+        draw_key, steps_key, damage_key, noise_key, mask_key, shuffle_key = jr.split(key, 6)
+        x, start, resumed = _from_pool(pool, batch, draw_key, damage_key)
+        num_steps = draw_num_steps(model, steps_key)
+
+        def chunk_loss(model, chunk):
+            x, noise, mask_keys, start, resumed = chunk
+            mean, log_variance = model.encode(x)
+            cells = model.seed(bounds.reparameterize(mean, log_variance, noise))
+            cells = jnp.where(resumed[:, None, None, None], start, cells)
+            cells = model.steps(cells, num_steps, max_steps=model.max_steps, keys=jr.wrap_key_data(mask_keys))
+            log_px_given_z = model.likelihood.log_prob(model.parameters(cells), x)
+            kl = bounds.kl_to_prior(mean, log_variance)
+            elbo = log_px_given_z - beta * kl
+            return -elbo.mean(), (bounds.Elbo(elbo, log_px_given_z, kl), cells)
+
+        noise = bounds.sample_noise(batch.keys(noise_key), model.latent_size)
+        examples = (x, noise, jr.key_data(batch.keys(mask_key)), start, resumed)
+        value, (terms, cells) = mean_over_chunks(chunk_loss, model, examples, chunk_size)
+        pool = pools.put_back(pool, x.astype(jnp.uint8), cells, key=shuffle_key)
+        terms = {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()}
+        return value, (pool, terms | {"num_steps": num_steps.astype(jnp.float32)})
+
+    return loss
+
+
+def draw_num_steps(model: Any, key: PRNGKeyArray) -> Int[Array, ""]:
+    """T ~ U{min_steps, ..., max_steps} (section 3.3)."""
+    return jr.randint(key, (), model.min_steps, model.max_steps + 1)
+
+
+def _from_pool(pool, batch, draw_key, damage_key):
+    """The batch with every second image from the pool, the cells that these start from, and which ones they are.
+
+    The first batches, before the pool is large enough, stay as they are.
+    """
+    x, index = batch.images, batch.index
+    if len(x) % 2:
+        raise ValueError(f"a device's part of the batch has {len(x)} images; half of them cannot come from the pool")
+    drawn = pools.draw(pool, len(x) // 2 * jax.lax.axis_size(parallel.AXIS), key=draw_key)
+    height, width = drawn.cells.shape[1:3]
+    squares = jax.vmap(lambda i: automaton.square(height, width, key=jr.fold_in(damage_key, i)))(index[1::2])
+    cells = automaton.damage(drawn.cells, squares & (index[1::2] % 4 == 3)[:, None, None])
+    images = jnp.where(drawn.ready, drawn.images.astype(x.dtype), x[1::2])
+    start = jnp.zeros((len(x), *cells.shape[1:]), cells.dtype).at[1::2].set(cells)
+    return x.at[1::2].set(images), start, (index % 2 == 1) & drawn.ready
 
 
 def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int | None) -> tuple[Any, Any]:

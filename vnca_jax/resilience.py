@@ -1,0 +1,100 @@
+"""How well a non-doubling VNCA keeps its images: step by step while it grows, goes on, and heals (section 3.3)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from vnca_jax import automaton, bounds, parallel
+
+IMAGES_AT_ONCE = 125  # on each device
+
+
+class Readings(NamedTuple):
+    """What cells show of the images they stand for: the share of pixels where E[x] rounds to the wrong value, and
+    log p(x|cells) in nats; the leading axis counts steps, from zero.
+    """
+
+    pixel_error: Float[Array | np.ndarray, "steps n"]
+    log_px_given_z: Float[Array | np.ndarray, "steps n"]
+
+
+def read(model: Any, x: Float[Array, "n h w c"], cells: Float[Array, "n h w cell"]) -> Readings:
+    """The readings of one state, without the axis of steps."""
+    parameters = model.parameters(cells)
+    wrong = jnp.round(model.likelihood.mean(parameters)) != x
+    return Readings(wrong.mean(axis=(1, 2, 3)), model.likelihood.log_prob(parameters, x))
+
+
+def follow(
+    model: Any, x: Float[Array, "n h w c"], cells: Float[Array, "n h w cell"], num_steps: int, *, key: PRNGKeyArray
+) -> tuple[Float[Array, "n h w cell"], Readings]:
+    """The cells after `num_steps` steps, and the readings before and after each; `key` draws the cells to update."""
+
+    def step(cells, i):
+        after = model.steps(cells, 1, keys=jr.fold_in(key, i))
+        return after, read(model, x, after)
+
+    final, later = jax.lax.scan(step, cells, jnp.arange(num_steps))
+    return final, jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), read(model, x, cells), later)
+
+
+class Resilience(NamedTuple):
+    """Readings over `num_images` images: growing for T steps and then on; healing for T steps from each damage."""
+
+    growth: Readings
+    healing: dict[str, Readings]
+
+
+def measure(
+    model: Any, images: UInt8[np.ndarray, "n h w c"], num_steps: int, *, key: PRNGKeyArray, mesh: Mesh
+) -> Resilience:
+    """Grows z ~ q(z|x) of each image, follows it for `num_steps` in all, and heals it from a random square and from the
+    loss of its right half, for T steps each: half of its height and width, all of its height.
+    """
+    num_grown = model.num_steps
+    if num_steps < num_grown:
+        raise ValueError(f"{num_steps} steps are fewer than the {num_grown} that the model grows")
+
+    def of_a_batch(model, images, index):
+        x = images.astype(jnp.float32)
+        noise_key, square_key, mask_key = jr.split(key, 3)
+        fold = jax.vmap(jr.fold_in, in_axes=(None, 0))
+        noise = bounds.sample_noise(fold(noise_key, index), model.latent_size)
+        z = bounds.reparameterize(*model.encode(x), noise)
+        grown, growth = follow(model, x, model.seed(z), num_grown, key=jr.fold_in(mask_key, 0))
+        _, going_on = follow(model, x, grown, num_steps - num_grown, key=jr.fold_in(mask_key, 1))
+        growth = jax.tree.map(lambda a, b: jnp.concatenate([a, b[1:]]), growth, going_on)
+        masks = damage_masks(*x.shape[1:3], keys=fold(square_key, index))
+        healing = {
+            name: follow(model, x, automaton.damage(grown, mask), num_grown, key=jr.fold_in(mask_key, 2))[1]
+            for name, mask in masks.items()
+        }
+        return jax.tree.map(jnp.transpose, Resilience(growth, healing))  # images first, as they are sharded
+
+    compute = jax.jit(
+        jax.shard_map(
+            of_a_batch,
+            mesh=mesh,
+            in_specs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED),
+            out_specs=parallel.SHARDED,
+            check_vma=False,
+        )
+    )
+    model = parallel.place(model, mesh)
+    parts = []
+    size = min(IMAGES_AT_ONCE, -(-len(images) // mesh.size)) * mesh.size
+    for start in range(0, len(images), size):
+        index = np.minimum(np.arange(start, start + size), len(images) - 1)
+        parts.append(compute(model, *parallel.place((images[index], index), mesh, parallel.SHARDED)))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)].T, *parts)
+
+
+def damage_masks(height: int, width: int, *, keys: Any) -> dict[str, Bool[Array, "n h w"]]:
+    """The damages that are measured, a mask for each key: a random square, and the right half."""
+    squares = jax.vmap(lambda key: automaton.square(height, width, key=key))(keys)
+    return {"square": squares, "right half": jnp.broadcast_to(automaton.right_half(height, width), squares.shape)}
