@@ -20,8 +20,9 @@ from vnca_jax.checkpoint import export_model
 from vnca_jax.data import Dataset
 from vnca_jax.errors import InputError, reported
 from vnca_jax.eval import evaluate
+from vnca_jax.losses import Loss
 from vnca_jax.run_directory import check_config, claim, write_json
-from vnca_jax.train import Keys, TrainConfig, TrainState, split_seed
+from vnca_jax.train import Keys, TrainConfig, TrainState, fit, split_seed
 
 Preset = Literal["cpu", "paper"]
 
@@ -30,7 +31,7 @@ MAY_CHANGE = frozenset(
     {
         *("num-updates", "cooldown-updates", "chunk-size", "num-devices"),
         *("report-every", "checkpoint-minutes", "keep-checkpoints"),
-        *("num-samples", "limit", "data-dir", "out", "name", "preset"),
+        *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset"),
     }
 )
 
@@ -69,6 +70,11 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Nothing to choose."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A whole configuration; every field of its parts is one flag."""
 
@@ -76,6 +82,9 @@ class Config:
     data: DataConfig
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
+    loss: Any = NoOptions()
+    analysis: Any = NoOptions()
+    """What is measured and drawn after training, so a resumed run may change it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +104,20 @@ class Run:
         path = self.directory / "figures" / name
         self.drawn.append(path)
         return path
+
+    def fit(self, loss: Loss, model: Any, carry: Any, *, report: Callable[[int, Any], None]) -> TrainState:
+        """Trains on the training images, or resumes."""
+        return fit(
+            loss,
+            model,
+            carry,
+            self.dataset.train,
+            config=self.config.train,
+            mesh=self.mesh,
+            directory=self.directory,
+            key=self.keys.train,
+            report=report,
+        )
 
     def export_and_evaluate(self, state: TrainState) -> None:
         """Writes model.eqx, evaluates on the test images, writes results.json and prints the table."""
@@ -117,6 +140,11 @@ class Run:
         write_json(self.directory / "results.json", facts)
         print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
         print(result.table())
+
+    def add_results(self, **facts: Any) -> None:
+        """Adds to results.json."""
+        path = self.directory / "results.json"
+        write_json(path, json.loads(path.read_text()) | facts)
 
 
 def main(prog: str, docstring: str | None, presets: dict[Preset, Config], run: Callable[[Config], None]) -> None:
@@ -148,7 +176,7 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     dataset = data.load(config.data.dataset, data_dir=config.data.data_dir).padded(image_size)
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
     with _removed_if_nothing_came(directory), claim(directory):
-        check_config(directory, as_flags(config), MAY_CHANGE)
+        check_config(directory, as_flags(config), MAY_CHANGE | _flags_of(config.analysis).keys())
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
         yield run
         print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")
@@ -172,9 +200,13 @@ def _removed_if_nothing_came(directory: Path) -> Iterator[None]:
 
 def as_flags(config: Config) -> dict[str, Any]:
     """Flag names to JSON values."""
-    parts = (config.run, config.data, config.model, config.train)
-    flags = {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
-    return {name.replace("_", "-"): json.loads(json.dumps(value, default=str)) for name, value in flags.items()}
+    parts = (config.run, config.data, config.model, config.loss, config.train, config.analysis)
+    return {name: value for part in parts for name, value in _flags_of(part).items()}
+
+
+def _flags_of(part):
+    values = dataclasses.asdict(part)
+    return {name.replace("_", "-"): json.loads(json.dumps(value, default=str)) for name, value in values.items()}
 
 
 def _preset(args):

@@ -13,7 +13,7 @@ import jax.random as jr
 from experiments import cli, pictures
 from vnca_jax.losses import elbo_loss
 from vnca_jax.models import DoublingVNCA
-from vnca_jax.train import TrainConfig, fit
+from vnca_jax.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,30 +58,10 @@ def main(config: cli.Config) -> None:
     with cli.start("mnist_doubling", config, image_size) as run:
         model, loss, carry = build(config, key=run.keys.init)
         sample_key, growth_key = jr.split(run.keys.draw)
-
-        def report(step, model):
-            pictures.samples(run.directory / f"reports/{step:06d}-samples.png", model, 64, key=sample_key)
-            pictures.reconstructions(
-                run.directory / f"reports/{step:06d}-reconstructions.png", model, run.dataset.some_test_images(32)
-            )
-
-        state = fit(
-            loss,
-            model,
-            carry,
-            run.dataset.train,
-            config=config.train,
-            mesh=run.mesh,
-            directory=run.directory,
-            key=run.keys.train,
-            report=report,
-        )
+        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=sample_key))
         run.export_and_evaluate(state)
-        pictures.reconstructions(run.figure("reconstructions.png"), state.model, run.dataset.some_test_images(32))
-        pictures.samples(run.figure("samples.png"), state.model, 64, key=sample_key)
-        pictures.sample_means(run.figure("sample_means.png"), state.model, 64, key=sample_key)
+        pictures.trained(run, state.model, key=sample_key)
         pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), state.model, key=growth_key)
-        pictures.training_curve(run.figure("training.png"), run.directory / "metrics.jsonl")
 
 
 if __name__ == "__main__":

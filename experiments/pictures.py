@@ -1,5 +1,6 @@
 """From a model to the pictures that several experiments share; vnca_jax.figures draws the arrays."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,30 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, UInt8
 
+from experiments.cli import Run
 from vnca_jax import figures, metrics
 
 GIF_SAMPLES = 8
 SMOOTHING = 100  # updates whose mean is one point of a training curve
+
+
+def reporter(run: Run, *, key: PRNGKeyArray) -> Callable[[int, Any], None]:
+    """What `fit` calls at intervals: samples of the same z, and reconstructions, to reports/."""
+
+    def report(step, model):
+        samples(run.directory / f"reports/{step:06d}-samples.png", model, 64, key=key)
+        path = run.directory / f"reports/{step:06d}-reconstructions.png"
+        reconstructions(path, model, run.dataset.some_test_images(32))
+
+    return report
+
+
+def trained(run: Run, model: Any, *, key: PRNGKeyArray) -> None:
+    """The pictures that every trained model has: the report's, averages of its samples, and the training curve."""
+    reconstructions(run.figure("reconstructions.png"), model, run.dataset.some_test_images(32))
+    samples(run.figure("samples.png"), model, 64, key=key)
+    sample_means(run.figure("sample_means.png"), model, 64, key=key)
+    training_curve(run.figure("training.png"), run.directory / "metrics.jsonl")
 
 
 def reconstructions(path: Path, model: Any, images: UInt8[np.ndarray, "n h w c"]) -> None:
