@@ -64,9 +64,9 @@ class RunConfig:
     """Evaluate only so many test images, evenly spread over the test set; None is all."""
 
     def __post_init__(self):
-        for flag, value in (("--num-samples", self.num_samples), ("--limit", self.limit)):
-            if value is not None and value < 1:
-                raise InputError(f"{flag} is {value}, but must be at least 1.")
+        for flag, value, smallest in (("--num-samples", self.num_samples, 1), ("--limit", self.limit, 2)):
+            if value is not None and value < smallest:
+                raise InputError(f"{flag} is {value}, but must be at least {smallest}.")
 
 
 @dataclasses.dataclass(frozen=True)

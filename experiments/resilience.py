@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.cli import Run
 from vnca_jax import automaton, figures, models
+from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
 from vnca_jax.resilience import Readings, Resilience, damage_masks, measure
 
@@ -31,6 +32,13 @@ class ResilienceConfig:
     step_count_samples: int = 16
     """Importance samples of each of these."""
 
+    def __post_init__(self):
+        smallest = {"num_states": 2, "stability_steps": 1, "step_count_images": 2, "step_count_samples": 1}
+        wrong = {name: getattr(self, name) for name, least in smallest.items() if getattr(self, name) < least}
+        wrong |= {"step_counts": count for count in self.step_counts if count < 1}
+        for name, value in wrong.items():
+            raise InputError(f"--{name.replace('_', '-')} is {value}, but must be at least {smallest.get(name, 1)}.")
+
 
 def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
     """Measures, prints the recovery table, adds everything to results.json, and draws curves, sheets and the GIF."""
@@ -40,11 +48,11 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
     found = measure(model, images, steps, key=measure_key, mesh=run.mesh)
     rows = recovery_rows(found, model.num_steps)
     print(f"\nRecovery over {len(images)} test images, z ~ q(z|x), mean +- standard error:")
-    print(f"{'state':<34}{'wrong pixels, %':>18}{'log p(x|z), nats':>20}{'bits':>18}")
+    print(f"{'state':<34}{'wrong pixels, %':>18}{'log p(x|z), nats':>22}{'bits':>22}")
     for name, terms in rows.items():
         (error, error_se), (log_px, log_px_se) = terms["pixel_error"], terms["log_px_given_z"]
-        cells = f"{f'{100 * error:.2f} +- {100 * error_se:.2f}':>18}{f'{log_px:.2f} +- {log_px_se:.2f}':>20}"
-        print(f"{name:<34}{cells}{f'{log_px / NATS_PER_BIT:.1f} +- {log_px_se / NATS_PER_BIT:.1f}':>18}")
+        columns = f"{_format(100 * error, 100 * error_se):>18}{_format(log_px, log_px_se):>22}"
+        print(f"{name:<34}{columns}{_format(log_px / NATS_PER_BIT, log_px_se / NATS_PER_BIT):>22}")
     curves = {"growth": found.growth, **found.healing}
     means = {
         name: {term: getattr(curve, term).mean(axis=1).tolist() for term in Readings._fields}
@@ -63,7 +71,8 @@ def recovery_rows(found: Resilience, num_steps: int) -> dict[str, dict[str, tupl
     """Mean and standard error of each reading before a damage, after it, and T steps later; and without damage."""
     last = len(found.growth.pixel_error) - 1
     states = {f"grown for {num_steps} steps": (found.growth, num_steps)}
-    states |= {f"undamaged, {t} steps": (found.growth, t) for t in (2 * num_steps, last) if num_steps < t <= last}
+    on = sorted({2 * num_steps, *(t for t in (100, 200, 500) if t > 2 * num_steps), last})
+    states |= {f"undamaged, {t} steps": (found.growth, t) for t in on if num_steps < t <= last}
     for name, curve in found.healing.items():
         states |= {f"{name} set to zero": (curve, 0), f"{name}, healed for {num_steps} steps": (curve, num_steps)}
     return {
@@ -112,5 +121,9 @@ def draw(run: Run, model: Any, *, key: Any) -> None:
     figures.growth_gif(run.figure("growth_damage_healing.gif"), [growth, *healings])
 
 
+def _format(mean, error):
+    return f"{mean:.2f} +- {error:.2f}" if abs(mean) < 1e5 else f"{mean:.1e} +- {error:.0e}"
+
+
 def _mean_and_error(x):
-    return float(np.mean(x)), float(np.std(x, ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
+    return float(np.mean(x)), float(np.std(x, ddof=1) / np.sqrt(len(x)))

@@ -44,10 +44,17 @@ def test_against_one_image_at_a_time():
     assert "over 5 test images of 4x4x1 pixels, 6 samples each, seed 3" in found.table()
 
 
-@pytest.mark.parametrize(("samples", "count"), [(0, 5), (-1, 5), (2, 0)])
-def test_nothing_to_evaluate(samples, count):
+@pytest.mark.parametrize(
+    ("samples", "count", "sentence"),
+    [
+        (0, 5, "--num-samples is 0, but must be at least 1."),
+        (-1, 5, "--num-samples is -1, but must be at least 1."),
+        (2, 1, "the number of test images is 1, but must be at least 2."),
+    ],
+)
+def test_nothing_to_evaluate(samples, count, sentence):
     mesh = parallel.make_mesh(1)
-    with pytest.raises(InputError, match=f"is {samples if count else 0}, but must be at least 1."):
+    with pytest.raises(InputError, match=sentence):
         evaluation.evaluate(tiny_training.tiny_vnca(), IMAGES[:count], num_samples=samples, seed=0, mesh=mesh)
 
 
@@ -57,10 +64,11 @@ def test_nothing_to_evaluate(samples, count):
         (["--ckpt", "{tmp}/none.eqx"], "There is no file {tmp}/none.eqx"),
         (["--ckpt", "{tmp}"], "{tmp} holds no model.eqx"),
         (["--ckpt", "{tmp}/foreign.eqx"], "is not a model of this project"),
-        (["--ckpt", "{tmp}/tiny.eqx", "--limit", "0"], "--limit is 0, but must be at least 1."),
+        (["--ckpt", "{tmp}/tiny.eqx", "--limit", "1"], "--limit is 1, but must be at least 2."),
         (["--ckpt", "{tmp}/tiny.eqx", "--num-samples", "0"], "--num-samples is 0, but must be at least 1."),
         (["--ckpt", "{tmp}/tiny.eqx", "--num-steps", "9"], "holds a DoublingVNCA, whose steps are fixed; leave"),
         (["--ckpt", "{tmp}/nondoubling.eqx", "--num-steps", "0"], "num_steps is 0, but must be at least 1."),
+        (["--ckpt", "{tmp}/tiny.eqx", "--json", "{tmp}/no/x.json"], "there is no folder {tmp}/no; make it first."),
         (["--ckpt", "{tmp}/tiny.eqx", "--dataset", "digitz"], "did you mean 'digits'"),
         (["--ckpt", "{tmp}/tiny.eqx"], "8x8 pixels, which cannot be centred in 4x4"),
         (["--ckpt", "{tmp}/bare.eqx"], "does not say which dataset it was trained on"),

@@ -85,11 +85,11 @@ def evaluate(
     """IWELBO, ELBO and its terms of `images`, sharded over the devices of `mesh`, with a progress bar.
 
     Image i draws its samples from key fold_in(key, i), so the result does not depend on devices or batches. Raises
-    InputError if there are no images or no samples.
+    InputError for fewer than two images, which have no standard error, or no samples.
     """
-    for name, value in (("--num-samples", num_samples), ("the number of test images", len(images))):
-        if value < 1:
-            raise InputError(f"{name} is {value}, but must be at least 1.")
+    for name, value, smallest in (("--num-samples", num_samples, 1), ("the number of test images", len(images), 2)):
+        if value < smallest:
+            raise InputError(f"{name} is {value}, but must be at least {smallest}.")
     started_at = time.monotonic()
     at_once = decodes_at_once(model)
     chunk_size = max(
@@ -128,7 +128,7 @@ def decodes_at_once(model: Any) -> int:
 
 
 def _standard_error(x):
-    return float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else float("nan")
+    return float(x.std(ddof=1) / np.sqrt(len(x)))
 
 
 def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
@@ -179,9 +179,11 @@ class Options:
 
 def main(options: Options) -> Evaluation:
     """Evaluates, prints the table and writes the JSON file."""
-    for flag, value in (("--limit", options.limit), ("--num-samples", options.num_samples)):
-        if value is not None and value < 1:
-            raise InputError(f"{flag} is {value}, but must be at least 1.")
+    for flag, value, smallest in (("--limit", options.limit, 2), ("--num-samples", options.num_samples, 1)):
+        if value is not None and value < smallest:
+            raise InputError(f"{flag} is {value}, but must be at least {smallest}.")
+    if options.json and not options.json.absolute().parent.is_dir():
+        raise InputError(f"--json is {options.json}, but there is no folder {options.json.parent}; make it first.")
     model, header = import_model(options.ckpt)
     if options.num_steps is not None:
         if not hasattr(model, "num_steps"):
