@@ -35,7 +35,8 @@ class ResilienceConfig:
     def __post_init__(self):
         smallest = {"num_states": 2, "stability_steps": 1, "step_count_images": 2, "step_count_samples": 1}
         wrong = {name: getattr(self, name) for name, least in smallest.items() if getattr(self, name) < least}
-        wrong |= {"step_counts": count for count in self.step_counts if count < 1}
+        if min(self.step_counts) < 1:
+            wrong["step_counts"] = min(self.step_counts)
         for name, value in wrong.items():
             raise InputError(f"--{name.replace('_', '-')} is {value}, but must be at least {smallest.get(name, 1)}.")
 
