@@ -12,7 +12,7 @@ import dataclasses
 from experiments import cli, pictures
 from vnca_jax.losses import elbo_loss
 from vnca_jax.models import ConvVAE
-from vnca_jax.train import TrainConfig, fit
+from vnca_jax.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,30 +49,9 @@ def main(config: cli.Config) -> None:
     """Trains or resumes, evaluates and draws."""
     with cli.start("mnist_baseline", config, config.model.image_size) as run:
         model, loss, carry = build(config, key=run.keys.init)
-        sample_key = run.keys.draw
-
-        def report(step, model):
-            pictures.samples(run.directory / f"reports/{step:06d}-samples.png", model, 64, key=sample_key)
-            pictures.reconstructions(
-                run.directory / f"reports/{step:06d}-reconstructions.png", model, run.dataset.some_test_images(32)
-            )
-
-        state = fit(
-            loss,
-            model,
-            carry,
-            run.dataset.train,
-            config=config.train,
-            mesh=run.mesh,
-            directory=run.directory,
-            key=run.keys.train,
-            report=report,
-        )
+        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=run.keys.draw))
         run.export_and_evaluate(state)
-        pictures.reconstructions(run.figure("reconstructions.png"), state.model, run.dataset.some_test_images(32))
-        pictures.samples(run.figure("samples.png"), state.model, 64, key=sample_key)
-        pictures.sample_means(run.figure("sample_means.png"), state.model, 64, key=sample_key)
-        pictures.training_curve(run.figure("training.png"), run.directory / "metrics.jsonl")
+        pictures.trained(run, state.model, key=run.keys.draw)
 
 
 if __name__ == "__main__":
