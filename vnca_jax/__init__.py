@@ -4,8 +4,8 @@ from vnca_jax.bounds import bits_per_dimension, elbo, iwelbo, sample_noise
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.data import load
 from vnca_jax.errors import InputError
-from vnca_jax.losses import elbo_loss
-from vnca_jax.models import ConvVAE, DoublingVNCA, Encoder
+from vnca_jax.losses import elbo_loss, pool_loss
+from vnca_jax.models import ConvVAE, DoublingVNCA, Encoder, NonDoublingVNCA
 from vnca_jax.parallel import make_mesh
 from vnca_jax.train import TrainConfig, fit
 
@@ -14,6 +14,7 @@ __all__ = [
     "DoublingVNCA",
     "Encoder",
     "InputError",
+    "NonDoublingVNCA",
     "TrainConfig",
     "bits_per_dimension",
     "elbo",
@@ -24,6 +25,7 @@ __all__ = [
     "iwelbo",
     "load",
     "make_mesh",
+    "pool_loss",
     "sample_noise",
 ]
 

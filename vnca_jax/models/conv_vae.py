@@ -16,8 +16,8 @@ from vnca_jax.models.sizes import check_sizes
 class ConvVAE(eqx.Module):
     """The convolutional VAE (appendix A.6): the decoder is the encoder mirrored.
 
-    A dense layer fills the smallest grid; `encoder_depth` transposed 5x5 convolutions with ELU each double the sides and
-    halve the channels; a last one of stride 1 leaves the likelihood's parameters on the image's pixels.
+    A dense layer fills the smallest grid; `encoder_depth` transposed 5x5 convolutions with ELU double its sides and
+    halve its channels; a last one of stride 1 leaves the likelihood's parameters on the image's pixels.
     """
 
     encoder: Encoder
