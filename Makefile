@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_doubling --preset cpu
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

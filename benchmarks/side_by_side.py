@@ -173,9 +173,14 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def report(
-    benchmark: str, options: Any, measurements: dict[str, Measurement], ratios: Sequence[Ratio], json_path: Path | None
+    benchmark: str,
+    options: Any,
+    measurements: dict[str, Measurement],
+    ratios: Sequence[Ratio],
+    json_path: Path | None,
+    **more: Any,
 ) -> None:
-    """Print machine, table and ratio lines, and write all of it to `json_path` if one is given.
+    """Print machine, table and ratio lines, and write all of it, and what `more` names, to `json_path` if one is given.
 
     A measurement without timed repeats stands in the table for its memory.
     """
@@ -193,7 +198,8 @@ def report(
         )
         for name, found in measurements.items()
     ]
-    print(format_table(("", "median s", "best s", "a second", "compile s", "peak GiB"), rows))
+    if rows:
+        print(format_table(("", "median s", "best s", "a second", "compile s", "peak GiB"), rows))
     for ratio in ratios:
         print(ratio)
     if json_path is not None:
@@ -203,5 +209,6 @@ def report(
             "machine": machine,
             "measurements": {name: asdict(found) for name, found in measurements.items()},
             "ratios": [asdict(ratio) for ratio in ratios],
+            **more,
         }
         json_path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,11 @@
 """The doubling VNCA in plain PyTorch, written from appendix A.5 and sections 2-3 of the paper, to compare ours with.
 
-Images are (n, c, h, w) floats here, as is PyTorch's habit. Run as a script it checks the parameter counts of the paper.
+`VNCA` is what it shares with the non-doubling one, benchmarks/torch_nondoubling.py. Images are (n, c, h, w) floats, as
+is PyTorch's habit. Run as a script it checks the parameter counts of the paper.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -36,12 +39,15 @@ class Residual(nn.Module):
         return x + self.delegate(x)
 
 
-def build_encoder(image_size: int, image_channels: int, width: int, depth: int, outputs: int) -> nn.Sequential:
+def build_encoder(
+    image_size: int, image_channels: int, width: int, depth: int, outputs: int, first_padding: int = 2
+) -> nn.Sequential:
     """Appendix A.5: 5x5 convolutions, the first of stride 1, then `depth` of stride 2 that double the channels, ELU."""
-    layers: list[nn.Module] = [nn.Conv2d(image_channels, width, 5, padding=2), nn.ELU()]
+    layers: list[nn.Module] = [nn.Conv2d(image_channels, width, 5, padding=first_padding), nn.ELU()]
     for level in range(depth):
         layers += [nn.Conv2d(width << level, width << (level + 1), 5, stride=2, padding=2), nn.ELU()]
-    features = (width << depth) * (image_size >> depth) ** 2
+    side = math.ceil((image_size + 2 * first_padding - 4) / 2**depth)
+    features = (width << depth) * side**2
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, outputs))
 
 
@@ -57,61 +63,30 @@ def build_update_net(cell_size: int, hidden_size: int, num_blocks: int) -> nn.Se
     return nn.Sequential(nn.Conv2d(cell_size, hidden_size, 3, padding=1), *blocks, last)
 
 
-class DoublingVNCA(nn.Module):
-    """A VAE whose decoder is a cellular automaton that doubles its grid after every M steps (section 2, Fig. 2)."""
+class VNCA(nn.Module, ABC):
+    """A VAE whose decoder is a cellular automaton; subclasses build its networks and say how it decodes."""
 
-    def __init__(
-        self,
-        *,
-        image_size: int = 32,
-        latent_size: int = 256,
-        hidden_size: int = 256,
-        steps_per_doubling: int = 8,
-        encoder_width: int = 32,
-        encoder_depth: int = 4,
-        num_blocks: int = 4,
-        image_channels: int = 1,
-    ):
-        super().__init__()
-        self.num_doublings = (image_size // SEED_SIDE).bit_length() - 1
-        if image_size != SEED_SIDE << self.num_doublings or image_size % (1 << encoder_depth):
-            raise ValueError(f"image_size {image_size} must be a power of two, at least 2 and 2**encoder_depth.")
-        self.latent_size = latent_size
-        self.steps_per_doubling = steps_per_doubling
-        self.encoder = build_encoder(image_size, image_channels, encoder_width, encoder_depth, 2 * latent_size)
-        self.update_net = build_update_net(latent_size, hidden_size, num_blocks)
+    latent_size: int
+    encoder: nn.Module
+    update_net: nn.Sequential
+
+    @abstractmethod
+    def decode(self, z: Tensor, recompute: bool = False) -> Tensor:
+        """Bernoulli logits (n, h, w) of latents (n, latent)."""
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (n, latent), of images (n, c, h, w)."""
         mean, logvar = self.encoder(x).chunk(2, dim=1)
         return mean, logvar
 
-    def step(self, cells: Tensor) -> Tensor:
-        """One step of equation (1): every cell adds what the update network makes of its 3x3 neighbourhood."""
-        return cells + self.update_net(cells)
-
-    def grow(self, z: Tensor, recompute: bool = False) -> Iterator[Tensor]:
-        """Yield the seed, then the cells (n, latent, h, w) after every step and doubling, in order (Fig. 4).
+    def step(self, cells: Tensor, recompute: bool = False) -> Tensor:
+        """One step of equation (1): every cell adds what the update network makes of its 3x3 neighbourhood.
 
         With `recompute`, a step keeps only its input for the backward pass and runs again there.
         """
-        cells = z[:, :, None, None].expand(-1, -1, SEED_SIDE, SEED_SIDE)
-        yield cells
-        for stage in range(self.num_doublings + 1):
-            if stage > 0:
-                cells = nn.functional.interpolate(cells, scale_factor=2, mode="nearest")
-                yield cells
-            for _ in range(self.steps_per_doubling):
-                if recompute:
-                    cells = checkpoint(self.step, cells, use_reentrant=False, preserve_rng_state=False)
-                else:
-                    cells = self.step(cells)
-                yield cells
-
-    def decode(self, z: Tensor, recompute: bool = False) -> Tensor:
-        """Bernoulli logits (n, h, w) of latents (n, latent): channel 0 of the last cells."""
-        [last] = deque(self.grow(z, recompute), maxlen=1)
-        return last[:, 0]
+        if recompute:
+            return checkpoint(self.step, cells, use_reentrant=False, preserve_rng_state=False)
+        return cells + self.update_net(cells)
 
     def elbo(self, x: Tensor, eps: Tensor, beta: float = 1.0, recompute: bool = False) -> ElboTerms:
         """log p(x|z) - beta KL(q(z|x) || p(z)) for z = mean + std * eps, eps (n, latent), the KL in closed form."""
@@ -137,6 +112,48 @@ class DoublingVNCA(nn.Module):
         return Normal(mean, (logvar / 2).exp(), validate_args=False)
 
 
+class DoublingVNCA(VNCA):
+    """A VAE whose decoder is a cellular automaton that doubles its grid after every M steps (section 2, Fig. 2)."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 32,
+        latent_size: int = 256,
+        hidden_size: int = 256,
+        steps_per_doubling: int = 8,
+        encoder_width: int = 32,
+        encoder_depth: int = 4,
+        num_blocks: int = 4,
+        image_channels: int = 1,
+    ):
+        super().__init__()
+        self.num_doublings = (image_size // SEED_SIDE).bit_length() - 1
+        if image_size != SEED_SIDE << self.num_doublings or image_size % (1 << encoder_depth):
+            raise ValueError(f"image_size {image_size} must be a power of two, at least 2 and 2**encoder_depth.")
+        self.latent_size = latent_size
+        self.steps_per_doubling = steps_per_doubling
+        self.encoder = build_encoder(image_size, image_channels, encoder_width, encoder_depth, 2 * latent_size)
+        self.update_net = build_update_net(latent_size, hidden_size, num_blocks)
+
+    def grow(self, z: Tensor, recompute: bool = False) -> Iterator[Tensor]:
+        """Yield the seed, then the cells (n, latent, h, w) after every step and doubling, in order (Fig. 4)."""
+        cells = z[:, :, None, None].expand(-1, -1, SEED_SIDE, SEED_SIDE)
+        yield cells
+        for stage in range(self.num_doublings + 1):
+            if stage > 0:
+                cells = nn.functional.interpolate(cells, scale_factor=2, mode="nearest")
+                yield cells
+            for _ in range(self.steps_per_doubling):
+                cells = self.step(cells, recompute)
+                yield cells
+
+    def decode(self, z: Tensor, recompute: bool = False) -> Tensor:
+        """Bernoulli logits (n, h, w) of latents (n, latent): channel 0 of the last cells."""
+        [last] = deque(self.grow(z, recompute), maxlen=1)
+        return last[:, 0]
+
+
 def standard_normal(like: Normal) -> Normal:
     """p(z) = N(0, I) in the shape of `like`."""
     return Normal(torch.zeros_like(like.mean), torch.ones_like(like.mean), validate_args=False)
@@ -153,7 +170,7 @@ def build_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
 
-def train_step(model: DoublingVNCA, optimizer: torch.optim.Optimizer, x: Tensor, recompute: bool) -> float:
+def train_step(model: VNCA, optimizer: torch.optim.Optimizer, x: Tensor, recompute: bool) -> float:
     """One update of section 3 on the batch mean of the one-sample ELBO; returns that loss in nats."""
     eps = torch.randn(len(x), model.latent_size, dtype=x.dtype)
     optimizer.zero_grad(set_to_none=True)

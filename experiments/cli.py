@@ -176,7 +176,7 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     dataset = data.load(config.data.dataset, data_dir=config.data.data_dir).padded(image_size)
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
     with _removed_if_nothing_came(directory), claim(directory):
-        check_config(directory, as_flags(config), MAY_CHANGE | _flags_of(config.analysis).keys())
+        check_config(directory, as_flags(config), frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}))
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
         yield run
         print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")

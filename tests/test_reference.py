@@ -12,14 +12,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from einops import rearrange
+from torch_layout import UPDATE_TOLERANCE, as_model, assert_close
 
 from vnca_jax import bounds, conv, losses, parallel, train
 from vnca_jax.models import DoublingVNCA
 
 PATH = Path(__file__).parent / "reference" / "doubling.npz"
-TOLERANCE = 4e-6  # of an array's largest value; up to 1e-6 was measured
-UPDATE_TOLERANCE = 4e-7  # of a parameter of order 1, that an update moves by 1e-4
 LEARNING_RATE = 1e-4
 
 
@@ -35,36 +33,6 @@ def model(reference):
     num_doublings = (size.pop("image_size") // 2).bit_length() - 1
     skeleton = eqx.filter_eval_shape(lambda: DoublingVNCA(num_doublings=num_doublings, **size, key=jr.key(0)))
     return as_model(skeleton, reference, "param")
-
-
-def as_model(model, reference, prefix):
-    """`model` with the arrays of `prefix` for parameters: the parameters themselves, gradients, updated parameters."""
-    names = [name.removesuffix(".weight") for name in reference if name.startswith(f"{prefix}/") and "weight" in name]
-    layers = [(reference[f"{name}.weight"], reference[f"{name}.bias"]) for name in names]
-    *convs, dense = layers[: model.encoder_depth + 2]
-    perceive, *pointwise = layers[model.encoder_depth + 2 :]
-    weights = [as_conv(weight) for weight, _ in convs]
-    weights += [as_dense_after_flatten(dense[0], channels=len(convs[-1][0])), as_conv(perceive[0])]
-    weights += [rearrange(weight, "c_out c_in 1 1 -> c_in c_out") for weight, _ in pointwise]
-    arrays = [jnp.asarray(array, jnp.float32) for array in weights + [bias for _, bias in layers]]
-
-    def places(model):
-        pointwise = [layer for block in model.update.blocks for layer in block]
-        ours = [*model.encoder.convs, model.encoder.dense, model.update.perceive, *pointwise, model.update.out]
-        return [layer.weight for layer in ours] + [layer.bias for layer in ours]
-
-    assert [place.shape for place in places(model)] == [array.shape for array in arrays]
-    return eqx.tree_at(places, model, arrays)
-
-
-def as_conv(weight):
-    return rearrange(weight, "c_out c_in kh kw -> kh kw c_in c_out")
-
-
-def as_dense_after_flatten(weight, channels):
-    """A linear layer on features that PyTorch flattens channel first and we flatten channel last."""
-    side = int((weight.shape[1] // channels) ** 0.5)
-    return rearrange(weight, "c_out (c h w) -> (h w c) c_out", h=side, w=side)
 
 
 @pytest.fixture(scope="module", params=conv.FORMULATIONS)
@@ -88,13 +56,6 @@ def found(request, model, reference):
 
     with conv.use_formulation(request.param):
         return jax.jit(everything)(model)
-
-
-def assert_close(actual, expected, tolerance=TOLERANCE):
-    """Equal shapes, and errors of at most `tolerance` times the largest expected value."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 def test_encoder(found, reference):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.torch_vnca import GRADIENT_NORM, DoublingVNCA, build_optimizer
+from benchmarks.torch_vnca import GRADIENT_NORM, VNCA, DoublingVNCA, build_optimizer
 
 PATH = Path(__file__).with_name("doubling.npz")
 SEED = 20220203
@@ -34,7 +34,7 @@ BETA = 2.5
 LOSS_SCALES = (1.0, 0.005)
 
 
-def fill_parameters(model: DoublingVNCA, generator: np.random.Generator) -> None:
+def fill_parameters(model: VNCA, generator: np.random.Generator) -> None:
     """Draw every parameter, zero-initialised ones included, at a scale that keeps the automaton's states of order 1."""
     last_layer = len(model.update_net) - 1
     with torch.no_grad():

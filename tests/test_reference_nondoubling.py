@@ -1,0 +1,188 @@
+"""The non-doubling VNCA and pool training against an independent PyTorch model in float64, by nondoubling.npz.
+
+As in tests/test_reference.py, parameters, images, noise and here the states from the pool are given to both sides, and
+float32 rounding is all that may differ.
+"""
+
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from torch_layout import UPDATE_TOLERANCE, as_model, assert_close
+
+from vnca_jax import automaton, bounds, conv, losses, parallel, train
+from vnca_jax import pool as pools
+from vnca_jax.models import NonDoublingVNCA, replace
+
+PATH = Path(__file__).parent / "reference" / "nondoubling.npz"
+LEARNING_RATE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def reference():
+    with np.load(PATH) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def model(reference):
+    size = {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+    return as_model(eqx.filter_eval_shape(NonDoublingVNCA, **size, key=jr.key(0)), reference, "param")
+
+
+@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+def found(request, model, reference):
+    """Our side of the model's comparisons, as one program compiled in one formulation."""
+    x, eps, z, iw_eps = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "iw_eps"))
+
+    def loss(model):
+        terms = bounds.elbo(model, x, eps)
+        return -terms.elbo.mean(), terms
+
+    def everything(model):
+        (_, terms), gradient = jax.value_and_grad(loss, has_aux=True)(model)
+        return {
+            "posterior": model.encode(x),
+            "growth": model.grow(z),
+            "logits": model.decode(z)[..., 0],
+            "terms": terms,
+            "iwelbo": bounds.iwelbo(model, x, lambda k: iw_eps[k], num_samples=len(iw_eps)).iwelbo,
+            "gradient": gradient,
+        }
+
+    with pytest.MonkeyPatch.context() as patch, conv.use_formulation(request.param):
+        patch.setattr(conv, "WINOGRAD_MIN_CELLS", 1)  # the reference's grid is smaller than any that gains from it
+        return jax.jit(everything)(model)
+
+
+def test_encoder(found, reference):
+    mean, log_variance = found["posterior"]
+    assert_close(mean, reference["mean"])
+    assert_close(log_variance, reference["logvar"])
+
+
+def test_growth_and_logits(found, reference):
+    [states] = found["growth"]
+    expected = [reference[name] for name in sorted(reference) if name.startswith("growth/")]
+    for cells, array in zip(states, expected, strict=True):
+        assert_close(cells, array)
+    assert_close(found["logits"], reference["logits"])
+
+
+def test_bounds(found, reference):
+    assert_close(found["terms"].elbo, reference["elbo"])
+    assert_close(found["terms"].log_px_given_z, reference["log_px"])
+    assert_close(found["terms"].kl, reference["kl"])
+    assert_close(found["iwelbo"], reference["iwelbo"])
+
+
+def test_gradient(found, model, reference):
+    expected = as_model(model, reference, "grad")
+    for gradient, array in zip(jax.tree.leaves(found["gradient"]), jax.tree.leaves(expected), strict=True):
+        assert_close(gradient, array)
+
+
+# --- one update with states from the pool ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pool_reference(reference):
+    """The arrays of the update; where the reference has the pool's images last, we have them at every second place."""
+    given = {name.removeprefix("pool/"): value for name, value in reference.items() if name.startswith("pool/")}
+    for name in ("x", "eps", "log_px", "kl", "cells"):
+        halves = np.split(given[name], 2)
+        given[name] = np.stack(halves, axis=1).reshape(given[name].shape)
+    return given
+
+
+def draw_as_given(patch, given):
+    """Lets the loss draw the reference's states, squares, noise and number of steps; which are damaged it decides."""
+    images, states = jnp.asarray(given["x"][1::2], jnp.uint8), jnp.asarray(given["states"], jnp.float32)
+    squares, noise = jnp.asarray(given["squares"]), jnp.asarray(given["eps"], jnp.float32)
+    damage = automaton.damage
+
+    def draw(pool, num_drawn, *, key):
+        assert num_drawn == len(images)
+        return pools.Drawn(images, states, jnp.asarray(True))
+
+    patch.setattr(pools, "draw", draw)
+    patch.setattr(automaton, "square", lambda height, width, *, key: jnp.ones((height, width), bool))
+    patch.setattr(automaton, "damage", lambda cells, where: damage(cells, where & squares))
+    patch.setattr(bounds, "sample_noise", lambda keys, size: noise)
+    patch.setattr(jr, "randint", lambda key, shape, low, high: jnp.full(shape, given["num_steps"], jnp.int32))
+
+
+def keep_gradient():
+    """An optimizer whose state is the last gradient, which it lets pass."""
+
+    def update(updates, state, params=None):
+        return updates, updates
+
+    return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+
+
+@pytest.fixture(scope="module")
+def updated(model, pool_reference):
+    """The state and the terms after one update by `losses.pool_loss`, in two chunks, as `train.fit` takes it."""
+    x = pool_reference["x"].astype(np.uint8)
+    fresh = x.copy()
+    fresh[1::2] = 1 - x[1::2]  # what the images from the pool replace
+    pool_loss = losses.pool_loss(chunk_size=4)
+
+    def loss(model, pool, batch, key):
+        """The pool's loss of the images in the reference's order, not in that of an epoch."""
+        return pool_loss(model, pool, losses.Batch(jnp.asarray(fresh, jnp.float32), batch.index), key)
+
+    model = replace(model, min_steps=1, max_steps=int(pool_reference["num_steps"]) + 2)
+    mesh, optimizer = parallel.make_mesh(1), optax.chain(keep_gradient(), train.make_optimizer(LEARNING_RATE))
+    copy = jax.tree.map(jnp.copy, model)  # `advance` takes over the memory of its state
+    pool = pools.empty(len(x), x.shape[1:], model.latent_size)
+    state = train.TrainState(jnp.int32(0), copy, optimizer.init(copy), pool, jr.key(0))
+    advance = train.make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_as_given(patch, pool_reference)
+        state, terms = advance(train.place_state(state, mesh), parallel.place(x, mesh), 1)
+    return state, {name: float(values[0]) for name, values in terms.items()}
+
+
+def test_terms_with_the_pool(updated, pool_reference):
+    _, terms = updated
+    assert terms["num_steps"] == pool_reference["num_steps"]
+    assert_close(terms["loss"], pool_reference["loss"])
+    assert_close(terms["log_px_given_z"], pool_reference["log_px"].mean())
+    assert_close(terms["kl"], pool_reference["kl"].mean())
+    assert_close(terms["gradient_norm"], pool_reference["gradient_norm"])
+
+
+def test_gradient_with_the_pool(updated, model, reference):
+    """It does not flow into the states from the pool."""
+    state, _ = updated
+    expected = as_model(model, reference, "pool/grad")
+    for gradient, array in zip(jax.tree.leaves(state.opt_state[0]), jax.tree.leaves(expected), strict=True):
+        assert_close(gradient, array)
+
+
+def test_update_with_the_pool(updated, model, reference, pool_reference):
+    """Adam's first moment shows that it was given the clipped gradient."""
+    state, _ = updated
+    expected = as_model(model, reference, "pool/updated")
+    for ours, array in zip(jax.tree.leaves(state.model), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, array, rtol=0, atol=UPDATE_TOLERANCE)
+    first_moment = optax.tree.get(state.opt_state, "mu")
+    scale = 0.1 * train.CLIP_NORM / pool_reference["gradient_norm"]
+    expected = as_model(model, reference, "pool/grad")
+    for ours, array in zip(jax.tree.leaves(first_moment), jax.tree.leaves(expected), strict=True):
+        assert_close(ours, scale * np.asarray(array))
+
+
+def test_what_went_into_the_pool(updated, pool_reference):
+    """The pool was empty and has room for just this batch, so all of it went in, in its order."""
+    state, _ = updated
+    np.testing.assert_array_equal(state.carry.images, pool_reference["x"].astype(np.uint8))
+    assert_close(state.carry.cells, pool_reference["cells"])
+    assert np.asarray(state.carry.filled).all()

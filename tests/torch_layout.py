@@ -1,0 +1,55 @@
+"""Parameters as PyTorch's models of benchmarks/ hold them, put into our models, and how close counts as equal."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from vnca_jax.automaton import SimpleUpdate
+
+TOLERANCE = 4e-6  # of an array's largest value; up to 1e-6 was measured
+UPDATE_TOLERANCE = 4e-7  # of a parameter of order 1, that an update moves by 1e-4
+
+
+def as_model(model, reference, prefix):
+    """`model` with the arrays of `prefix` for parameters: the parameters themselves, gradients, updated parameters."""
+    start = f"{prefix}/"
+    names = [name.removesuffix(".weight") for name in reference if name.startswith(start) and name.endswith(".weight")]
+    *convs, dense, perceive = names[: model.encoder_depth + 3]
+    pointwise = names[model.encoder_depth + 3 :]
+    weights = [as_conv(reference[f"{name}.weight"]) for name in convs]
+    weights.append(as_dense_after_flatten(reference[f"{dense}.weight"], channels=weights[-1].shape[-1]))
+    weights.append(as_conv(reference[f"{perceive}.weight"]))
+    weights += [rearrange(reference[f"{name}.weight"], "c_out c_in 1 1 -> c_in c_out") for name in pointwise]
+    biases = [reference[f"{name}.bias"] for name in names if f"{name}.bias" in reference]
+    arrays = [jnp.asarray(array, jnp.float32) for array in weights + biases]
+    assert [place.shape for place in places(model)] == [array.shape for array in arrays]
+    return eqx.tree_at(places, model, arrays)
+
+
+def places(model):
+    """The weights, then the biases, of `model` in the order of PyTorch's layers."""
+    layers = [*model.encoder.convs, model.encoder.dense, model.update.perceive]
+    if isinstance(model.update, SimpleUpdate):
+        last = [model.update.out]
+    else:
+        layers += [layer for block in model.update.blocks for layer in block] + [model.update.out]
+        last = []
+    return [layer.weight for layer in layers] + last + [layer.bias for layer in layers]
+
+
+def as_conv(weight):
+    return rearrange(weight, "c_out c_in kh kw -> kh kw c_in c_out")
+
+
+def as_dense_after_flatten(weight, channels):
+    """A linear layer on features that PyTorch flattens channel first and we flatten channel last."""
+    side = int((weight.shape[1] // channels) ** 0.5)
+    return rearrange(weight, "c_out (c h w) -> (h w c) c_out", h=side, w=side)
+
+
+def assert_close(actual, expected, tolerance=TOLERANCE):
+    """Equal shapes, and errors of at most `tolerance` times the largest expected value."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
