@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-slow check format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_doubling --preset cpu
 
+# Two files at a time, since compiling, which takes most of the time, uses one core.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What tests/test_eight_devices.py starts with eight CPU devices: `python tests/eight_devices.py FOLDER`."""
+"""What tests/test_eight_devices.py starts with eight CPU devices: `python tests/eight_devices.py FOLDER FUNCTION`."""
 
 import json
 import runpy
@@ -41,7 +41,6 @@ def main(folder: Path) -> None:
     """Trains and evaluates on several numbers of devices, and leaves what came out in `folder`."""
     for num_devices in (1, 2, 4, 8):
         train_vnca(folder / f"vnca_{num_devices}", num_devices)
-        tiny_training.fit_pooled(folder / f"pooled_{num_devices}", 5, num_devices=num_devices)
     tiny_training.run(folder / "carry", 3, num_devices=8)
     model, images = tiny_training.tiny_vnca(), tiny_training.IMAGES[:5, 2:6, 2:6]
     evaluation = evaluate(model, images, num_samples=6, seed=3, mesh=parallel.make_mesh()).as_json()
@@ -56,5 +55,11 @@ def main(folder: Path) -> None:
     (folder / "found.json").write_text(json.dumps(found))
 
 
+def train_pooled(folder: Path) -> None:
+    """A few updates of a non-doubling VNCA with its pool on several numbers of devices."""
+    for num_devices in (1, 2, 4, 8):
+        tiny_training.fit_pooled(folder / f"pooled_{num_devices}", 5, num_devices=num_devices)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    {"main": main, "train_pooled": train_pooled}[sys.argv[2]](Path(sys.argv[1]))

@@ -181,6 +181,7 @@ def eight():
     return with_eight_devices(everything_on_eight_devices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_devices", "pool_size"), COUNTED)
 def test_the_pool_moves_the_batch_and_no_more(eight, num_devices, pool_size):
     """8 states are drawn, of which a device receives its own from all others; 16 go back to all devices."""
@@ -197,6 +198,7 @@ def test_the_pool_moves_the_batch_and_no_more(eight, num_devices, pool_size):
     assert traffic["gathering"]["moved"] == dict.fromkeys(KINDS, 0) | {"all-reduce": count, "all-gather": gathered}
 
 
+@pytest.mark.slow
 def test_what_grows_with_the_pool(eight):
     small, large = (eight[0][8, pool_size] for pool_size in (256, 4096))
     assert large["ours"]["moved"] == small["ours"]["moved"]
@@ -205,6 +207,7 @@ def test_what_grows_with_the_pool(eight):
     assert gathering - batch == 16 * (gathering_small - batch)
 
 
+@pytest.mark.slow
 def test_memory(eight):
     for (num_devices, pool_size), traffic in eight[0].items():
         assert traffic["pool_bytes"] == pool_size // num_devices * (STATE + 1)
@@ -217,6 +220,7 @@ def test_memory(eight):
     assert growth < (large["pool_bytes"] - small["pool_bytes"]) / 4  # orders of slots, but no second pool
 
 
+@pytest.mark.slow
 def test_gathering_draws_the_same(eight):
     ours, gathering = eight[1]
     assert len(ours) == len(gathering) == 6
@@ -225,6 +229,7 @@ def test_gathering_draws_the_same(eight):
     assert len({images.tobytes() for images in ours[3]}) == 8  # the drawn images
 
 
+@pytest.mark.slow
 def test_a_training_step_moves_the_pool_and_the_gradient(eight):
     """All-reduced are the gradient, the loss and three terms, and the number of filled slots."""
     moved, num_parameters = eight[2]

@@ -17,10 +17,8 @@ from vnca_jax.eval import evaluate
 XLA_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("eight")
-    command = [sys.executable, str(Path(__file__).with_name("eight_devices.py")), str(folder)]
+def run_with_eight(folder: Path, function: str) -> Path:
+    command = [sys.executable, str(Path(__file__).with_name("eight_devices.py")), str(folder), function]
     environment = {
         **os.environ,
         "PYTHONPATH": str(tiny_training.ROOT),
@@ -31,6 +29,16 @@ def folder(tmp_path_factory) -> Path:
     assert ended.returncode == 0, ended.stderr
     (folder / "stderr").write_text(ended.stderr)
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return run_with_eight(tmp_path_factory.mktemp("eight"), "main")
+
+
+@pytest.fixture(scope="module")
+def pooled_folder(tmp_path_factory) -> Path:
+    return run_with_eight(tmp_path_factory.mktemp("pooled"), "train_pooled")
 
 
 def assert_close(actual, expected, what=""):
@@ -46,8 +54,7 @@ def found(folder):
 compile_once = pytest.fixture(scope="module")(tiny_training.compile_once)
 
 
-@pytest.mark.parametrize(("model", "num_updates"), [("vnca", 4), ("pooled", 5)])
-def test_training(folder, model, num_updates):
+def assert_same_losses(folder: Path, model: str, num_updates: int) -> None:
     one = metrics.read(folder / f"{model}_1" / "metrics.jsonl")
     assert one["step"].tolist() == list(range(1, num_updates + 1))
     assert len(set(one["loss"])) == num_updates
@@ -57,9 +64,19 @@ def test_training(folder, model, num_updates):
             assert_close(several[name], one[name], f"{name} on {num_devices} devices")
 
 
-def test_a_pool_saved_on_eight_devices_goes_on_with_one(folder, tmp_path):
+def test_training_of_a_vnca(folder):
+    assert_same_losses(folder, "vnca", 4)
+
+
+@pytest.mark.slow
+def test_training_with_a_pool(pooled_folder):
+    assert_same_losses(pooled_folder, "pooled", 5)
+
+
+@pytest.mark.slow
+def test_a_pool_saved_on_eight_devices_goes_on_with_one(pooled_folder, tmp_path):
     expected = tiny_training.numbers(tiny_training.fit_pooled(tmp_path, 8))
-    state = tiny_training.numbers(tiny_training.fit_pooled(folder / "pooled_8", 8))
+    state = tiny_training.numbers(tiny_training.fit_pooled(pooled_folder / "pooled_8", 8))
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         assert_close(state[name], value, name)

@@ -57,7 +57,7 @@ def as_model(model, reference, prefix):
     return eqx.tree_at(places, model, arrays)
 
 
-@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+@pytest.fixture(scope="module", params=["winograd", "lax"])  # of winograd's layers most are gather's
 def found(request, model, reference):
     """Our side of two updates, by one program in one formulation: what each computes and the model after it."""
     x, eps, z, scales = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "loss_scales"))
