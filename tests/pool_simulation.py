@@ -105,6 +105,6 @@ SIZES = {"num_slots": 48, "batch_size": 16, "num_steps": 1500, "seed": 5}
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     for devices in (1, 2, 4, 8):
-        np.savez(folder / f"{devices}.npz", **by_ours(**SIZES, num_devices=devices))
+        np.savez(folder / f"{devices}.npz", allow_pickle=False, **by_ours(**SIZES, num_devices=devices))
     blocks = by_ours(**SIZES, num_devices=8, put_back=moves_only_blocks, draw=from_the_front)
-    np.savez(folder / "blocks.npz", **blocks)
+    np.savez(folder / "blocks.npz", allow_pickle=False, **blocks)

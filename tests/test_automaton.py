@@ -155,7 +155,7 @@ def test_update_probability():
     """u(z) = z doubles a cell each time it is updated: out of 6 steps, binomially often, and apart from other cells."""
     cells = jnp.ones((3, 20, 20, 2))
     keys = jr.split(jr.key(0), 3)
-    run = jax.jit(lambda keys: automaton.run(lambda z: z, cells, 6, update_probability=0.75, key=keys))
+    run = jax.jit(lambda keys: automaton.run(lambda cells: cells, cells, 6, update_probability=0.75, key=keys))
     counts = np.log2(np.asarray(run(keys)))
     np.testing.assert_array_equal(counts[..., 0], counts[..., 1])
     shares = np.bincount(counts[..., 0].astype(int).ravel(), minlength=7) / 1200

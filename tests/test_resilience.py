@@ -30,7 +30,7 @@ def test_measure():
         z = mean + jnp.exp(log_variance / 2) * jr.normal(jr.fold_in(noise_key, i), (4,))
         states = jnp.concatenate([model.seed(z)[None], grow(model.seed(z), 7)])
         masks = {"square": automaton.square(4, 4, key=jr.fold_in(square_key, i)), "right half": jnp.arange(4) >= 2}
-        curves = [(found.growth, states)]
+        curves: list = [(found.growth, states)]
         for name, mask in masks.items():
             damaged = jnp.where(jnp.broadcast_to(mask, (4, 4))[..., None], 0, states[3])
             curves.append((found.healing[name], [damaged, *grow(damaged, 3)]))

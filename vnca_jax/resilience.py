@@ -1,5 +1,6 @@
 """How well a non-doubling VNCA keeps its images: step by step while it grows, goes on, and heals (section 3.3)."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -63,13 +64,14 @@ def measure(
     def of_a_batch(model, images, index):
         x = images.astype(jnp.float32)
         noise_key, square_key, mask_key = jr.split(key, 3)
-        fold = jax.vmap(jr.fold_in, in_axes=(None, 0))
-        noise = bounds.sample_noise(fold(noise_key, index), model.latent_size)
-        z = bounds.reparameterize(*model.encode(x), noise)
+        noise_keys, square_keys = (jax.vmap(partial(jr.fold_in, k))(index) for k in (noise_key, square_key))
+        noise = bounds.sample_noise(noise_keys, model.latent_size)
+        mean, log_variance = model.encode(x)
+        z = bounds.reparameterize(mean, log_variance, noise)
         grown, growth = follow(model, x, model.seed(z), num_grown, key=jr.fold_in(mask_key, 0))
         _, going_on = follow(model, x, grown, num_steps - num_grown, key=jr.fold_in(mask_key, 1))
         growth = jax.tree.map(lambda a, b: jnp.concatenate([a, b[1:]]), growth, going_on)
-        masks = damage_masks(*x.shape[1:3], keys=fold(square_key, index))
+        masks = damage_masks(*x.shape[1:3], keys=square_keys)
         healing = {
             name: follow(model, x, automaton.damage(grown, mask), num_grown, key=jr.fold_in(mask_key, 2))[1]
             for name, mask in masks.items()
