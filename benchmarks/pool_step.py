@@ -31,7 +31,6 @@ from benchmarks.side_by_side import (
     require_sizes,
     require_torch,
     take_turns,
-    time_compilation,
 )
 from vnca_jax.errors import InputError
 
@@ -70,19 +69,19 @@ def prepare_ours(options: Options, with_pool: bool) -> Prepared:
     import jax
     import jax.numpy as jnp
     import jax.random as jr
-    import numpy as np
     from jax.sharding import NamedSharding
 
-    from vnca_jax import losses, parallel, pool, train
+    from benchmarks.our_step import all_cores, prepare_step
+    from vnca_jax import losses, parallel, pool
     from vnca_jax.models import NonDoublingVNCA
 
-    jax.config.update("jax_platforms", "cpu")
-    parallel.use_all_cores()
-    mesh = parallel.make_mesh()
+    mesh = all_cores()
     model_key, state_key, pool_key = jr.split(jr.key(SEED), 3)
     steps = dict.fromkeys(("num_steps", "min_steps", "max_steps"), options.num_steps)
     sizes = {name: getattr(options, name) for name in ("image_size", "latent_size", "hidden_size")}
     model = NonDoublingVNCA(**sizes, **steps, key=model_key)
+    if not with_pool:
+        return prepare_step(losses.elbo_loss(), model, None, options.batch_size, mesh=mesh, key=state_key)
     grid = (options.pool_size, options.image_size, options.image_size)
 
     def fill(key):
@@ -91,22 +90,7 @@ def prepare_ours(options: Options, with_pool: bool) -> Prepared:
         return pool.Pool(images, jr.normal(cell_key, (*grid, options.latent_size)), jnp.ones(options.pool_size, bool))
 
     full = jax.jit(fill, out_shardings=NamedSharding(mesh, parallel.SHARDED))
-    optimizer = train.make_optimizer(train.TrainConfig().learning_rate)
-    carry = full(pool_key) if with_pool else None
-    state = train.TrainState(jnp.int32(0), model, optimizer.init(model), carry, state_key)
-    state = train.place_state(state, mesh)
-    images = np.random.default_rng(SEED).integers(0, 2, (options.batch_size, *grid[1:], 1), dtype=np.uint8)
-    images = parallel.place(images, mesh)
-    loss = losses.pool_loss() if with_pool else losses.elbo_loss()
-    advance = train.make_advance(loss, optimizer, mesh, batch_size=options.batch_size, max_steps=1)
-    compiled, compile_s = time_compilation(advance.lower(state, images, 1))
-    del carry
-
-    def run() -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(compiled(state, images, 1))
-
-    return Prepared(run, compile_s)
+    return prepare_step(losses.pool_loss(), model, full(pool_key), options.batch_size, mesh=mesh, key=state_key)
 
 
 def prepare_torch(options: Options, recompute: bool) -> Prepared:

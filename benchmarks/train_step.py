@@ -22,7 +22,6 @@ from benchmarks.side_by_side import (
     require_sizes,
     require_torch,
     take_turns,
-    time_compilation,
 )
 from vnca_jax.errors import InputError
 
@@ -50,32 +49,16 @@ class Options:
 
 def prepare_ours(options: Options) -> Prepared:
     """Our step as `train.fit` takes it, on all cores."""
-    import jax
-    import jax.numpy as jnp
     import jax.random as jr
-    import numpy as np
 
-    from vnca_jax import losses, parallel, train
+    from benchmarks.our_step import all_cores, prepare_step
+    from vnca_jax.losses import elbo_loss
     from vnca_jax.models import DoublingVNCA
 
-    jax.config.update("jax_platforms", "cpu")
-    parallel.use_all_cores()
-    mesh = parallel.make_mesh()
+    mesh = all_cores()
     model_key, state_key = jr.split(jr.key(SEED))
     model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size, key=model_key)
-    optimizer = train.make_optimizer(train.TrainConfig().learning_rate)
-    state = train.TrainState(jnp.int32(0), model, optimizer.init(model), None, state_key)
-    state = train.place_state(state, mesh)
-    images = np.random.default_rng(SEED).integers(0, 2, (options.batch_size, 32, 32, 1), dtype=np.uint8)
-    images = parallel.place(images, mesh)
-    advance = train.make_advance(losses.elbo_loss(), optimizer, mesh, batch_size=options.batch_size, max_steps=1)
-    compiled, compile_s = time_compilation(advance.lower(state, images, 1))
-
-    def run() -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(compiled(state, images, 1))
-
-    return Prepared(run, compile_s)
+    return prepare_step(elbo_loss(), model, None, options.batch_size, mesh=mesh, key=state_key)
 
 
 def prepare_torch(options: Options, recompute: bool) -> Prepared:

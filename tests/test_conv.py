@@ -9,6 +9,7 @@ import jax.random as jr
 import jaxtyping
 import numpy as np
 import pytest
+from close import assert_close
 
 from vnca_jax import conv
 from vnca_jax.errors import InputError
@@ -70,13 +71,6 @@ def convolved(weight, bias, x, dy, stride, padding):
     return y, dw, dy.sum(axis=tuple(range(dy.ndim - 1))), dx[..., inner, inner, :]
 
 
-def assert_close(actual, expected):
-    """Equal shapes, and errors of at most TOLERANCE times the largest expected value."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
-
-
 def value_and_gradients(layer, x, dy):
     y, vjp = jax.vjp(lambda layer, x: layer(x), layer, x)
     d_layer, dx = vjp(dy)
@@ -97,7 +91,7 @@ def found(request):
 def test_value_and_gradients(found):
     for name, results in found.items():
         for actual, expected in zip(results, convolved(*arrays(name), *CASES[name][4:]), strict=True):
-            assert_close(actual, expected)
+            assert_close(actual, expected, TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +125,9 @@ def test_prepared_value_and_gradient():
         gradient, y = jax.jit(lambda layer: jax.grad(loss, has_aux=True)(layer, conv.prepare))(layer)
     with conv.use_formulation("lax"):
         lax_gradient, lax_y = jax.jit(lambda layer: jax.grad(loss, has_aux=True)(layer, lambda layer: layer))(layer)
-    assert_close(y, lax_y)
-    assert_close(gradient.weight, lax_gradient.weight)
-    assert_close(gradient.bias, lax_gradient.bias)
+    assert_close(y, lax_y, TOLERANCE)
+    assert_close(gradient.weight, lax_gradient.weight, TOLERANCE)
+    assert_close(gradient.bias, lax_gradient.bias, TOLERANCE)
 
 
 @pytest.mark.parametrize("name", conv.FORMULATIONS)
@@ -163,7 +157,7 @@ def test_winograd_commutes_with_translation():
     cells[1] = np.roll(cells[0], (3, -1), axis=(0, 1))
     with conv.use_formulation("winograd"):
         still, moved = np.asarray(jax.jit(lambda x: layer(x))(cells))
-    assert_close(moved, np.roll(still, (3, -1), axis=(0, 1)))
+    assert_close(moved, np.roll(still, (3, -1), axis=(0, 1)), TOLERANCE)
     assert np.count_nonzero(still.any(axis=-1)) == np.count_nonzero(moved.any(axis=-1)) == 7 * 7
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from close import assert_close
 
 from vnca_jax import conv
 from vnca_jax.conv_transpose import ConvTranspose
@@ -66,13 +67,6 @@ def scattered(weight, bias, x, dy, stride, padding):
     return canvas[window] + bias, dw, dy.sum(axis=tuple(range(dy.ndim - 1))), dx
 
 
-def assert_close(actual, expected):
-    """Equal shapes, and errors of at most TOLERANCE times the largest expected value."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
-
-
 def value_and_gradients(layer, x, dy):
     y, vjp = jax.vjp(lambda layer, x: layer(x), layer, x)
     d_layer, dx = vjp(dy)
@@ -93,7 +87,7 @@ def found(request):
 def test_value_and_gradients(found):
     for name, results in found.items():
         for actual, expected in zip(results, scattered(*arrays(name), *CASES[name][4:6]), strict=True):
-            assert_close(actual, expected)
+            assert_close(actual, expected, TOLERANCE)
 
 
 def test_one_cell_doubled():

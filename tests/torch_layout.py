@@ -1,8 +1,10 @@
 """Parameters as PyTorch's models of benchmarks/ hold them, put into our models, and how close counts as equal."""
 
+import functools
+
+import close
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 
 from vnca_jax.automaton import SimpleUpdate
@@ -48,8 +50,4 @@ def as_dense_after_flatten(weight, channels):
     return rearrange(weight, "c_out (c h w) -> (h w c) c_out", h=side, w=side)
 
 
-def assert_close(actual, expected, tolerance=TOLERANCE):
-    """Equal shapes, and errors of at most `tolerance` times the largest expected value."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+assert_close = functools.partial(close.assert_close, tolerance=TOLERANCE)

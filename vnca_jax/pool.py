@@ -97,7 +97,7 @@ def put_back(
     rows = jnp.where((slots >= first) & (slots < first + len(pool.filled)), slots - first, len(pool.filled))
 
     def stored(states, new):
-        return states.at[rows].set(new, mode="drop", unique_indices=False)
+        return states.at[rows].set(new, mode="drop")
 
     filled = jnp.arange(len(pool.filled)) + first < num_filled + len(images)
     return Pool(stored(pool.images, images), stored(pool.cells, cells), filled)

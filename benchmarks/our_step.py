@@ -1,0 +1,40 @@
+"""A training step of ours, ready to be timed: what `train.fit` runs, on all cores, one step a device call."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
+
+from benchmarks.side_by_side import Prepared, time_compilation
+from vnca_jax import parallel, train
+from vnca_jax.losses import Loss
+
+SEED = 0
+
+
+def all_cores() -> Mesh:
+    """The mesh of a CPU's cores, before JAX has computed anything."""
+    jax.config.update("jax_platforms", "cpu")
+    parallel.use_all_cores()
+    return parallel.make_mesh()
+
+
+def prepare_step(loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray) -> Prepared:
+    """Steps on random images of the model's size, from the state of an untrained model and the first `carry`."""
+    optimizer = train.make_optimizer(train.TrainConfig().learning_rate)
+    state = train.TrainState(jnp.int32(0), model, optimizer.init(model), carry, key)
+    state = train.place_state(state, mesh)
+    shape = (batch_size, model.image_size, model.image_size, 1)
+    images = np.random.default_rng(SEED).integers(0, 2, shape, dtype=np.uint8)
+    images = parallel.place(images, mesh)
+    advance = train.make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=1)
+    compiled, compile_s = time_compilation(advance.lower(state, images, 1))
+
+    def run() -> None:
+        nonlocal state
+        state, _ = jax.block_until_ready(compiled(state, images, 1))
+
+    return Prepared(run, compile_s)
