@@ -106,14 +106,30 @@ class ConvVAE(eqx.Module):
         """The mean and log-variance of q(z|x)."""
         return self.encoder(x)
 
+    @property
+    def num_stages(self) -> int:
+        """How many transposed convolutions double the grid."""
+        return len(self.transposed) - 1
+
+    def seed(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch _ _ hidden"]:
+        """The smallest grid, which the dense layer fills."""
+        side = self._first_side
+        return rearrange(self.dense(z), "... (h w c) -> ... h w c", h=side, w=side)
+
+    def stage(self, k: int, hidden: Float[Array, "*batch _ _ hidden"]) -> Float[Array, "*batch _ _ half_as_many"]:
+        """Stage k of the decoding: a transposed convolution that doubles the grid, then ELU."""
+        return elu(self.transposed[k](hidden))
+
+    def parameters(self, hidden: Float[Array, "*batch _ _ width"]) -> Float[Array, "*batch h w parameters"]:
+        """The likelihood's parameters from the last stage's grid."""
+        return self.transposed[-1](hidden)
+
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters for p(x|z)."""
-        side = self._first_side
-        x = rearrange(self.dense(z), "... (h w c) -> ... h w c", h=side, w=side)
-        *doubling, last = self.transposed
-        for layer in doubling:
-            x = elu(layer(x))
-        return last(x)
+        hidden = self.seed(z)
+        for k in range(self.num_stages):
+            hidden = self.stage(k, hidden)
+        return self.parameters(hidden)
 
     def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
         """The likelihood's parameters for z ~ p(z) = N(0, I)."""

@@ -90,19 +90,31 @@ class DoublingVNCA(eqx.Module):
         """The mean and log-variance of q(z|x)."""
         return self.encoder(x)
 
+    @property
+    def num_stages(self) -> int:
+        """How many stages a growth has: one before the first and one after each doubling, K + 1."""
+        return self.num_doublings + 1
+
+    def seed(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch 2 2 cell"]:
+        """The first cells: z on a 2x2 grid."""
+        return jnp.broadcast_to(z[..., None, None, :], (*z.shape[:-1], 2, 2, self.latent_size))
+
+    def stage(self, k: int, cells: Float[Array, "*batch _ _ cell"]) -> Float[Array, "*batch _ _ cell"]:
+        """Stage k of the growth: the doubling that all but the first one begin with, then M steps."""
+        return automaton.run(self.update, automaton.double(cells) if k else cells, self.steps_per_doubling)
+
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters for p(x|z)."""
-        cells = self._seed(z)
-        for k in range(self.num_doublings + 1):
-            cells = automaton.double(cells) if k else cells
-            cells = automaton.run(self.update, cells, self.steps_per_doubling)
+        cells = self.seed(z)
+        for k in range(self.num_stages):
+            cells = self.stage(k, cells)
         return self.parameters(cells)
 
     def grow(self, z: Float[Array, "*batch latent"]) -> list[Float[Array, "steps *batch h w cell"]]:
         """All cell states of the growth, one array a stage: its seed (or doubled cells), then each step (Fig. 4)."""
         stages = []
-        cells = self._seed(z)
-        for k in range(self.num_doublings + 1):
+        cells = self.seed(z)
+        for k in range(self.num_stages):
             cells = automaton.double(cells) if k else cells
             states = automaton.run(self.update, cells, self.steps_per_doubling, keep=True)
             stages.append(jnp.concatenate([cells[None], states]))
@@ -116,6 +128,3 @@ class DoublingVNCA(eqx.Module):
     def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
         """The likelihood's parameters for z ~ p(z) = N(0, I)."""
         return self.decode(jr.normal(key, (num_samples, self.latent_size)))
-
-    def _seed(self, z):
-        return jnp.broadcast_to(z[..., None, None, :], (*z.shape[:-1], 2, 2, self.latent_size))
