@@ -5,6 +5,7 @@ from itertools import groupby
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image, ImageSequence
 
 from vnca_jax import figures
@@ -216,3 +217,46 @@ def test_a_legend_stands_where_there_is_more_than_one_curve(tmp_path):
     middle = read(tmp_path / "two.png").shape[0] // 2
     assert (y < middle).any()  # the legend
     assert (y > middle).any()  # the low curve
+
+
+def palette(*digits):
+    return [np.rint(255 * np.asarray(colormaps["tab10"].colors[digit])).astype(int) for digit in digits]
+
+
+def test_points_stand_where_they_are_in_their_labels_colours(tmp_path):
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    figures.scatter(tmp_path / "s.png", {"left": points, "right": points[:, ::-1].copy()}, np.array([2, 3, 4]))
+    picture = read(tmp_path / "s.png")
+    panels, half = picture[: int(0.9 * len(picture))], picture.shape[1] // 2  # without the legend
+    places = {}
+    for digit, colour in zip((2, 3, 4), palette(2, 3, 4), strict=True):
+        y, x = where(panels, colour)
+        places[digit] = [(y[side].mean(), x[side].mean()) for side in (x < half, x >= half)]
+    for side in (0, 1):  # the first point is lower left, the second upper right in both
+        assert places[2][side][0] > places[3][side][0] and places[2][side][1] < places[3][side][1]
+    assert places[4][0][0] < places[2][0][0] and abs(places[4][0][1] - places[2][0][1]) < 5  # above the first
+    assert places[4][1][1] > places[2][1][1] and abs(places[4][1][0] - places[2][1][0]) < 5  # and here beside it
+
+
+def test_maps_share_one_scale(tmp_path):
+    values = np.array([[0.0, 0.5], [0.5, 1.0]])
+    figures.maps(tmp_path / "m.png", {"a": values, "b": np.full((2, 2), 0.5)}, label="accuracy")
+    picture = read(tmp_path / "m.png")
+    viridis = [np.rint(255 * np.asarray(colormaps["viridis"](v)[:3])).astype(int) for v in (0.0, 0.5, 1.0)]
+    lowest, middle, highest = ((abs(picture - colour) <= 2).all(axis=2).sum() for colour in viridis)
+    assert 0.8 < lowest / highest < 1.25
+    assert 5 < middle / lowest < 7  # two cells of the first map and all four of the second
+
+
+def test_cells_have_their_labels_colours_and_pale_with_doubt(tmp_path):
+    images = flat([0, 255], size=2)
+    labels = np.array([[[[1, 1], [1, 1]], [[5, 5], [5, 5]]]])
+    strengths = np.array([[[[1.0, 1.0], [1.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]]])
+    figures.labelled_cells(tmp_path / "c.png", images, labels, strengths)
+    picture = read(tmp_path / "c.png")
+    above_legend = picture[: int(0.85 * len(picture))]
+    sure, five = palette(1, 5)
+    pale = np.rint((five + 255) / 2)
+    areas = [(abs(above_legend - colour) <= 2).all(axis=2).sum() for colour in (sure, pale)]
+    assert areas[0] == pytest.approx(areas[1], rel=0.05) and areas[0] > 0.1 * above_legend[..., 0].size
+    assert (abs(above_legend - five) <= 2).all(axis=2).sum() == 0

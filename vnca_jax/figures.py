@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num, Shaped, UInt8
+from jaxtyping import Float, Int, Num, Shaped, UInt8
 from PIL import Image
 
 from vnca_jax.errors import InputError
 
 Images = Float[np.ndarray, "n h w c"]
+Points = Float[np.ndarray, "n 2"]
 Picture = UInt8[np.ndarray, "_ _ 3"]
 
 WIDTH = 1000  # pixels, what the tiles of a sheet come to side by side, as near as a whole factor gets
@@ -95,10 +96,7 @@ def curves(
     path: Path, series: dict[str, tuple[Num[np.ndarray, " _"], Num[np.ndarray, " _"]]], *, xlabel: str, ylabel: str
 ) -> None:
     """Lines `series[name] = (x, y)`; if the first tenth of them spans more than the rest, the y axis fits the rest."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, as it takes more than a second to load
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=125, layout="constrained")
+    figure = _figure(8.0, 4.5)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     for name, (x, y) in series.items():
         axes.plot(x, y, label=name, linewidth=1.5)
@@ -110,6 +108,68 @@ def curves(
     axes.grid(color="0.9")
     if len(series) > 1:
         axes.legend(frameon=False)
+    _save_figure(path, figure)
+
+
+def scatter(path: Path, panels: dict[str, Points], labels: Int[np.ndarray, " n"]) -> None:
+    """Fig. 5b and 5c: the same points in several planes side by side, `panels[title]`, coloured by label 0 to 9."""
+    figure = _figure(5.0 * len(panels), 5.2)
+    for i, (title, points) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), i + 1, title=title, xticks=[], yticks=[])
+        axes.scatter(*points.T, c=_colours(labels), s=40_000 / max(len(points), 4000), linewidths=0)
+    _label_legend(figure)
+    _save_figure(path, figure)
+
+
+def maps(path: Path, panels: dict[str, Float[np.ndarray, "h w"]], *, label: str) -> None:
+    """Values on a grid as colours, one panel a title, on one scale that the colour bar with `label` shows."""
+    figure = _figure(3.2 * len(panels) + 1, 3.6)
+    every = np.concatenate([values.ravel() for values in panels.values()])
+    for i, (title, values) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), i + 1, title=title, xticks=[], yticks=[])
+        drawn = axes.imshow(values, vmin=every.min(), vmax=every.max(), cmap="viridis", interpolation="nearest")
+    figure.colorbar(drawn, ax=figure.axes, label=label)
+    _save_figure(path, figure)
+
+
+def labelled_cells(
+    path: Path, images: Images, labels: Int[np.ndarray, "rows n h w"], strengths: Float[np.ndarray, "rows n h w"]
+) -> None:
+    """A row of images, and below it rows of grids whose cells have their label's colour, paler where less certain."""
+    rows, n, _, _ = labels.shape
+    figure = _figure(1.1 * n, 1.1 * (rows + 1) + 0.6)
+    tinted = 1 - strengths[..., None] * (1 - _colours(labels))
+    for i, picture in enumerate(
+        [*images.repeat(3 // images.shape[-1], axis=-1), *tinted.reshape(-1, *tinted.shape[2:])]
+    ):
+        axes = figure.add_subplot(rows + 1, n, i + 1, xticks=[], yticks=[])
+        axes.imshow(picture, interpolation="nearest")
+    _label_legend(figure)
+    _save_figure(path, figure)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure  # here, as matplotlib takes more than a second to load
+
+    return Figure(figsize=(width, height), dpi=125, layout="constrained")
+
+
+def _colours(labels: Int[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 3"]:
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps["tab10"].colors)[labels]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _label_legend(figure: Any) -> None:
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=tuple(colour), label=str(i)) for i, colour in enumerate(_colours(np.arange(10)))]
+    figure.legend(handles=patches, loc="outside lower center", ncols=10, frameon=False, handlelength=1)
+
+
+def _save_figure(path: Path, figure: Any) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     save_png(path, np.array(canvas.buffer_rgba())[..., :3])
