@@ -73,14 +73,17 @@ def test_digits():
     assert np.array_equal(dataset.train, digits.load().train)
 
 
+ALL = "binarized_mnist, digits and fashion_mnist"
+
+
 def test_unknown_names():
     with pytest.raises(InputError) as error:
         data.load("mnist_binarized")
-    expected = "There is no dataset 'mnist_binarized', only binarized_mnist and digits; did you mean 'binarized_mnist'?"
+    expected = f"There is no dataset 'mnist_binarized', only {ALL}; did you mean 'binarized_mnist'?"
     assert str(error.value) == expected
-    with pytest.raises(InputError, match="^There is no dataset 'x', only binarized_mnist and digits.$"):
+    with pytest.raises(InputError, match=f"^There is no dataset 'x', only {ALL}.$"):
         data.load("x")
-    assert data.DATASETS == ("binarized_mnist", "digits")
+    assert data.DATASETS == ("binarized_mnist", "digits", "fashion_mnist")
 
 
 def test_padded():

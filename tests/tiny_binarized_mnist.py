@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vnca_jax import data
-from vnca_jax.data import binarized_mnist
+from vnca_jax.data import binarized_mnist, folders
 
 SPLITS = ("train", "valid", "test")
 WHERE = "--data-dir or $VNCA_DATA_DIR, or attach them as a dataset under /kaggle/input."
@@ -30,7 +30,7 @@ def put_tiny_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     packed = {s: sorted(int("".join(map(str, row)), 2).to_bytes(98, "big") for row in rows[s]) for s in SPLITS}
     monkeypatch.setattr(binarized_mnist, "TEXT_SHA256", {s: sha256(amat(rows[s])) for s in SPLITS})
     monkeypatch.setattr(binarized_mnist, "SORTED_ROWS_SHA256", {s: sha256(b"".join(packed[s])) for s in SPLITS})
-    monkeypatch.setattr(binarized_mnist, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(folders, "KAGGLE_INPUT", tmp_path / "kaggle")
     monkeypatch.setattr(binarized_mnist, "BASE_URL", "http://127.0.0.1:9/nothing")
     monkeypatch.setenv("VNCA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -3,13 +3,14 @@
 import difflib
 from pathlib import Path
 
-from vnca_jax.data import binarized_mnist, digits
+from vnca_jax.data import binarized_mnist, digits, fashion_mnist
 from vnca_jax.data.dataset import Dataset
+from vnca_jax.data.labels import labelled
 from vnca_jax.errors import InputError
 
-__all__ = ["DATASETS", "Dataset", "load"]
+__all__ = ["DATASETS", "Dataset", "labelled", "load"]
 
-DATASETS = ("binarized_mnist", "digits")
+DATASETS = ("binarized_mnist", "digits", "fashion_mnist")
 
 
 def load(name: str, *, data_dir: Path | None = None, cache_dir: Path | None = None, download: bool = True) -> Dataset:
@@ -23,6 +24,8 @@ def load(name: str, *, data_dir: Path | None = None, cache_dir: Path | None = No
         return binarized_mnist.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
     if name == "digits":
         return digits.load()
+    if name == "fashion_mnist":
+        return fashion_mnist.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
     nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.3)
     suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    raise InputError(f"There is no dataset {name!r}, only {' and '.join(DATASETS)}{suggestion}")
+    raise InputError(f"There is no dataset {name!r}, only {', '.join(DATASETS[:-1])} and {DATASETS[-1]}{suggestion}")

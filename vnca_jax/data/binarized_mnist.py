@@ -4,35 +4,26 @@ Official format: one text file a split, one image a line, 784 values 0 or 1 sepa
 training and the 10,000 validation images, in this order, are the training images here; there are no labels.
 """
 
-import contextlib
 import gzip
 import hashlib
-import importlib.util
-import logging
 import os
-import secrets
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
+from vnca_jax.data import cache, folders, tfds_copy
 from vnca_jax.data.dataset import Dataset
 from vnca_jax.data.download import download as download_file
 from vnca_jax.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 NAME = "binarized_mnist"
 IMAGE_SHAPE = (28, 28, 1)
 NUM_PIXELS = 28 * 28
 BASE_URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist"
-KAGGLE_INPUT = Path("/kaggle/input")
-KAGGLE_DEPTH = 5  # /kaggle/input/datasets/<user>/<name>/<folder>/binarized_mnist
 
 # SHA-256 of each official text file.
 TEXT_SHA256 = {
@@ -60,7 +51,7 @@ def load(*, data_dir: Path | None = None, cache_dir: Path | None = None, downloa
     tensorflow-datasets has prepared (the same images in another order), then downloads. What was once verified is read
     from the cache folder from then on. Raises InputError where a file is wrong, `data_dir` lacks one, or none is found.
     """
-    cache_folder = _cache_folder(cache_dir)
+    cache_folder = folders.cache_folder(cache_dir)
     official_cache, tfds_cache = cache_folder / f"{NAME}_official.bits", cache_folder / f"{NAME}_tfds.bits"
     files = None if data_dir is None else _all_files(data_dir)
     if (dataset := _read_cache(official_cache)) is not None:
@@ -111,21 +102,11 @@ def _all_files(data_dir: Path) -> dict[str, Path]:
 
 def _search(cache_folder: Path) -> dict[str, Path] | None:
     """The official files in the first folder that has all three, among those that nobody named on the command line."""
-    named = os.environ.get("VNCA_DATA_DIR")
-    folders = [Path(named).expanduser()] if named else []
-    for folder in (*folders, *_kaggle_folders(), cache_folder):
+    for folder in (*folders.named_folders(), *folders.kaggle_folders(), cache_folder):
         files = _find_files(folder)
         if len(files) == len(TEXT_SHA256):
             return files
     return None
-
-
-def _kaggle_folders() -> Iterator[Path]:
-    for folder, subfolders, _ in os.walk(KAGGLE_INPUT, followlinks=True):
-        yield Path(folder)
-        subfolders.sort()
-        if len(Path(folder).relative_to(KAGGLE_INPUT).parts) == KAGGLE_DEPTH:
-            subfolders.clear()
 
 
 def _read_files(files: dict[str, Path]) -> Dataset:
@@ -152,7 +133,7 @@ def _read_downloaded(cache_folder: Path, allowed: bool) -> Dataset:
     if not allowed:
         raise InputError(f"{NAME} was not found and downloads are switched off: {WHAT_TO_DO}")
     with tempfile.TemporaryDirectory(prefix="vnca_jax-") as scratch:
-        folder = cache_folder if _is_writable(cache_folder) else Path(scratch)
+        folder = cache_folder if folders.is_writable(cache_folder) else Path(scratch)
         present = _find_files(folder)
         for split in (split for split in TEXT_SHA256 if split not in present):
             name = f"{NAME}_{split}.amat"
@@ -168,28 +149,15 @@ def _read_downloaded(cache_folder: Path, allowed: bool) -> Dataset:
 
 def _read_tfds() -> Dataset | None:
     """The images of the copy that tensorflow-datasets has prepared, in its own shuffled order; None without one."""
-    if importlib.util.find_spec("tensorflow_datasets") is None:
+    copy = tfds_copy.read(NAME, list(TFDS_SPLITS.values()), ["image"])
+    if copy is None:
         return None
-    try:
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder(NAME)
-        if not builder.is_prepared():
-            return None
-        sources = builder.as_data_source(split=list(TFDS_SPLITS.values()))  # pyright: ignore[reportCallIssue]
-        rows = {
-            split: np.stack([example["image"] for example in tqdm(source, desc=f"{NAME} {split} from TFDS")])
-            for split, source in zip(TFDS_SPLITS, sources, strict=True)
-        }
-        rows = {split: images.reshape(-1, NUM_PIXELS) for split, images in rows.items()}
-    except Exception as error:  # of many types (files of another format, a missing decoder); other ways remain
-        logger.warning("The tensorflow-datasets copy of %s cannot be read: %s", NAME, error)
-        return None
+    rows = {split: copy.splits[name]["image"].reshape(-1, NUM_PIXELS) for split, name in TFDS_SPLITS.items()}
     for split, expected in SORTED_ROWS_SHA256.items():
         packed = np.packbits(rows[split], axis=1)
         if rows[split].max() > 1 or hashlib.sha256(b"".join(sorted(map(bytes, packed)))).hexdigest() != expected:
             raise InputError(
-                f"The tensorflow-datasets copy of {NAME} in {builder.data_dir} does not hold the official images of "
+                f"The tensorflow-datasets copy of {NAME} in {copy.folder} does not hold the official images of "
                 f"the split {TFDS_SPLITS[split]}: remove it."
             )
     return _dataset(np.concatenate([rows["train"], rows["valid"]]), rows["test"])
@@ -199,51 +167,24 @@ def _dataset(train: UInt8[np.ndarray, "n pixels"], test: UInt8[np.ndarray, "m pi
     return Dataset(NAME, train=train.reshape(-1, *IMAGE_SHAPE), test=test.reshape(-1, *IMAGE_SHAPE))
 
 
-# The cache: SHA-256 of the rest, the mark, the numbers of training and test images, their pixels bit-packed
+# The cache: the numbers of training and test images, their pixels bit-packed
 
 CACHE_MARK = b"vnca_jax bits 1\n"
 CACHE_COUNTS = struct.Struct("<2I")
 
 
-def _cache_folder(cache_dir: Path | None) -> Path:
-    named = cache_dir or os.environ.get("VNCA_CACHE_DIR") or "~/.cache/vnca_jax"
-    return Path(named).expanduser()
-
-
-def _is_writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
 def _read_cache(path: Path) -> Dataset | None:
     """What `_write_cache` wrote; None where there is nothing, or not all of it as it was written."""
-    try:
-        content = path.read_bytes()
-    except OSError:
+    content = cache.read(path, CACHE_MARK)
+    if content is None:
         return None
-    digest, body = content[:32], content[32:]
-    if hashlib.sha256(body).digest() != digest or not body.startswith(CACHE_MARK):
-        logger.info("The cache %s is damaged and will be made again.", path)
-        return None
-    num_train, num_test = CACHE_COUNTS.unpack_from(body, len(CACHE_MARK))
-    packed = np.frombuffer(body, np.uint8, offset=len(CACHE_MARK) + CACHE_COUNTS.size)
+    num_train, num_test = CACHE_COUNTS.unpack_from(content)
+    packed = np.frombuffer(content, np.uint8, offset=CACHE_COUNTS.size)
     rows = np.unpackbits(packed, count=(num_train + num_test) * NUM_PIXELS).reshape(-1, NUM_PIXELS)
     return _dataset(rows[:num_train], rows[num_train:])
 
 
 def _write_cache(path: Path, dataset: Dataset) -> None:
-    """Write under a temporary name, then rename; a folder that cannot be written leaves the load without a cache."""
+    """Keep the dataset for the next time; a folder that cannot be written leaves the load without a cache."""
     counts = CACHE_COUNTS.pack(len(dataset.train), len(dataset.test))
-    body = CACHE_MARK + counts + np.packbits(np.concatenate([dataset.train, dataset.test])).tobytes()
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(hashlib.sha256(body).digest() + body)
-        os.replace(part, path)
-    except OSError as error:
-        logger.info("The cache %s cannot be written: %s", path, error)
-        with contextlib.suppress(OSError):
-            part.unlink()
+    cache.write(path, CACHE_MARK, counts + np.packbits(np.concatenate([dataset.train, dataset.test])).tobytes())

@@ -1,31 +1,42 @@
 """The images of one dataset, split into training and test images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from vnca_jax.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images of one size, channel last; binary datasets hold the values 0 and 1."""
+    """Images of one size, channel last, and their labels if known; binary datasets hold the values 0 and 1."""
 
     name: str
     train: UInt8[np.ndarray, "n h w c"]
     test: UInt8[np.ndarray, "m h w c"]
+    train_labels: UInt8[np.ndarray, " n"] | None = None
+    test_labels: UInt8[np.ndarray, " m"] | None = None
 
     def some_test_images(self, count: int | None) -> UInt8[np.ndarray, "k h w c"]:
         """`count` test images (None, or more than there are: all), evenly spread over the test set.
 
         Official test sets may be sorted: binarized MNIST's is, so its first 900 images are zeros.
         """
+        return self.test[self._some_test_places(count)]
+
+    def some_test_labels(self, count: int | None) -> UInt8[np.ndarray, " k"]:
+        """The labels of `some_test_images(count)`; InputError where they are not known."""
+        if self.test_labels is None:
+            raise InputError(f"The test images of {self.name} have no labels; `vnca_jax.data.labelled` may find them.")
+        return self.test_labels[self._some_test_places(count)]
+
+    def _some_test_places(self, count: int | None) -> Int64[np.ndarray, " k"]:
         count = min(count or len(self.test), len(self.test))
-        return self.test[np.arange(count) * len(self.test) // count]
+        return np.arange(count) * len(self.test) // count
 
     def padded(self, size: int) -> "Dataset":
-        """The same images with a zero border, centred in `size` x `size` pixels.
+        """The same images and labels with a zero border, centred in `size` x `size` pixels.
 
         Raises InputError where the border would be negative or not equally wide on both sides.
         """
@@ -38,4 +49,4 @@ class Dataset:
             )
         top, left = (border // 2 for border in borders)
         widths = ((0, 0), (top, top), (left, left), (0, 0))
-        return Dataset(self.name, np.pad(self.train, widths), np.pad(self.test, widths))
+        return replace(self, train=np.pad(self.train, widths), test=np.pad(self.test, widths))
