@@ -147,7 +147,7 @@ class Run:
         write_json(path, json.loads(path.read_text()) | facts)
 
 
-def main(prog: str, docstring: str | None, presets: dict[Preset, Config], run: Callable[[Config], None]) -> None:
+def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Callable[[Any], None]) -> None:
     """Reads the flags and runs the experiment; a mistake in them is one sentence and exit code 2."""
     parallel.use_all_cores()
     wanted = _preset(sys.argv[1:])
@@ -155,7 +155,7 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Config], run: C
     config = dataclasses.replace(presets[preset], run=dataclasses.replace(presets[preset].run, preset=preset))
     with reported():
         config = tyro.cli(
-            Config,
+            type(config),
             args=sys.argv[1:],
             default=config,
             prog=f"python -m {prog}",

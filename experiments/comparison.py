@@ -138,16 +138,19 @@ def find_results(folders: Iterable[Path]) -> tuple[list[Result], list[str]]:
             raise InputError(f"--runs is {folder}, but there is no such folder; name folders that hold runs.")
         for path in sorted(folder.rglob("results.json")):
             try:
-                results.setdefault(path.resolve(), read_result(path))
+                if (result := read_result(path)) is not None:
+                    results.setdefault(path.resolve(), result)
             except NOT_A_RUN as error:
                 reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
                 warnings.append(f"{path} is left out, since it does not hold a run's results: {reason}.")
     return list(results.values()), warnings
 
 
-def read_result(path: Path) -> Result:
-    """A run's results.json; raises one of NOT_A_RUN if it is not whole, or of another kind."""
+def read_result(path: Path) -> Result | None:
+    """A run's results.json, None for an analysis'; raises one of NOT_A_RUN if it is not whole, or of another kind."""
     facts = json.loads(path.read_text())
+    if "analysis" in facts:
+        return None
     evaluation, config = facts["evaluation"], dict(facts["config"])
     if facts["experiment"] not in {published.experiment for published in PUBLISHED}:
         raise ValueError(f"the table has no experiment {facts['experiment']!r}")

@@ -28,6 +28,8 @@ class ModelConfig:
     """Numbers in z, and in a cell."""
     hidden_size: int = 128
     """Channels inside the update network."""
+    num_blocks: int = 0
+    """Residual blocks of the update network; 0 is the simple one of the paper's MNIST model."""
     num_steps: int = 48
     """NCA steps T of evaluation and pictures."""
     min_steps: int = 32

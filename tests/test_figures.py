@@ -260,3 +260,8 @@ def test_cells_have_their_labels_colours_and_pale_with_doubt(tmp_path):
     areas = [(abs(above_legend - colour) <= 2).all(axis=2).sum() for colour in (sure, pale)]
     assert areas[0] == pytest.approx(areas[1], rel=0.05) and areas[0] > 0.1 * above_legend[..., 0].size
     assert (abs(above_legend - five) <= 2).all(axis=2).sum() == 0
+
+
+def test_diverging_colours():
+    colours = figures.diverging(np.array([[-1.0, 0.0, 0.5, 1.0]])[None, :, :, None])[0, 0, :, 0]
+    np.testing.assert_allclose(colours, [figures.BLUE, [1, 1, 1], (1 + figures.RED) / 2, figures.RED])

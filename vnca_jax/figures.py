@@ -24,6 +24,7 @@ Picture = UInt8[np.ndarray, "_ _ 3"]
 WIDTH = 1000  # pixels, what the tiles of a sheet come to side by side, as near as a whole factor gets
 MARGIN = 12  # pixels of page around a sheet
 PAGE, LINE = 255, 192  # grey levels of the page and of the lines between tiles
+BLUE, RED = np.array([0.1, 0.3, 0.7]), np.array([0.7, 0.1, 0.15])  # of the values -1 and 1
 FRAME_MS, LAST_FRAME_MS = 120, 2000  # a GIF counts in hundredths of a second: 8.3 frames a second
 
 
@@ -146,6 +147,12 @@ def labelled_cells(
         axes.imshow(picture, interpolation="nearest")
     _label_legend(figure)
     _save_figure(path, figure)
+
+
+def diverging(values: Float[np.ndarray, "*n h w c"]) -> Float[np.ndarray, "*n h w c 3"]:
+    """Values in [-1, 1] as colours from blue over white, at zero, to red."""
+    towards = np.where(values[..., None] < 0, BLUE, RED)
+    return 1 - np.abs(values)[..., None] * (1 - towards)
 
 
 def _figure(width: float, height: float) -> Any:

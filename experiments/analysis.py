@@ -1,0 +1,192 @@
+"""The frame of an analysis of trained models: the models, the labelled images, the folder of its numbers and pictures.
+
+Without a checkpoint at hand it trains the experiment's preset first, in the same folder of runs.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from experiments.cli import Preset
+from vnca_jax import data
+from vnca_jax.checkpoint import import_model
+from vnca_jax.data import Dataset
+from vnca_jax.errors import InputError
+from vnca_jax.run_directory import claim, write_json
+
+IMAGES_AT_ONCE = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Automaton:
+    """The model."""
+
+    ckpt: tuple[Path, ...] = ()
+    """A trained VNCA, or several: run directories or model.eqx files; none trains experiments.mnist_doubling first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AutomatonAndBaseline:
+    """The models."""
+
+    ckpt: tuple[Path, ...] = ()
+    """A trained VNCA, or several: run directories or model.eqx files; none trains experiments.mnist_doubling first."""
+    baseline_ckpt: tuple[Path, ...] = ()
+    """The same of the baseline; none trains experiments.mnist_baseline first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Where the analysis is kept."""
+
+    preset: Preset = "cpu"
+    """Which values the other flags default to, and which preset is trained where no checkpoint is given."""
+    out: Path = Path("runs")
+    """Folder of all runs; this one goes to <out>/<experiment>/<name>."""
+    name: str = ""
+    """Name of the analysis, that of the preset if empty."""
+    seed: int = 0
+    """Seed of all that is drawn."""
+    data_dir: Path | None = None
+    """Folder with the official files, MNIST's too for the labels; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole configuration; every field of its parts is one flag."""
+
+    models: Any
+    analysis: Any
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """One trained model, and where it came from."""
+
+    model: Any
+    header: dict[str, Any]
+    path: Path
+
+    def images(self, images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n H W c"]:
+        """`images` with the border that the model is used to."""
+        return Dataset("the test set", images, images).padded(self.model.image_size).test
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What an analysis works with: `directory` is this process's alone while it runs."""
+
+    experiment: str
+    directory: Path
+    config: Config
+    automata: list[Trained]
+    baselines: list[Trained]
+    dataset: Dataset
+    drawn: list[Path] = dataclasses.field(default_factory=list)
+
+    def figure(self, name: str) -> Path:
+        """The path of a picture, which the summary will list."""
+        path = self.directory / "figures" / name
+        self.drawn.append(path)
+        return path
+
+    def save(self, **facts: Any) -> None:
+        """Writes results.json: which models, which command, and `facts`."""
+        models = [
+            {"path": str(one.path), **{key: one.header.get(key) for key in ("model", "step", "sha256")}}
+            for one in (*self.automata, *self.baselines)
+        ]
+        about = {
+            "analysis": self.experiment,
+            "dataset": self.dataset.name,
+            "models": models,
+            "seed": self.config.run.seed,
+            "command": shlex.join(["python", "-m", f"experiments.{self.experiment}", *sys.argv[1:]]),
+            "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        }
+        write_json(self.directory / "results.json", about | facts)
+
+
+@contextlib.contextmanager
+def start(experiment: str, config: Config) -> Iterator[Analysis]:
+    """Loads the models, or trains them; loads the labelled images; claims the folder; lists the pictures at the end.
+
+    Raises InputError before anything is drawn if a checkpoint, the labels or the folder do not fit.
+    """
+    automata = _load("mnist_doubling", config.models.ckpt, config.run)
+    baselines = []
+    if isinstance(config.models, AutomatonAndBaseline):
+        baselines = _load("mnist_baseline", config.models.baseline_ckpt, config.run)
+    names = {str(one.header.get("dataset")): one.path for one in (*automata, *baselines)}
+    if len(names) > 1:
+        found = " and ".join(f"{path} on {name}" for name, path in names.items())
+        raise InputError(f"The models were trained on different data, {found}; choose models of one dataset.")
+    [name] = names
+    dataset = data.labelled(data.load(name, data_dir=config.run.data_dir), data_dir=config.run.data_dir)
+    directory = config.run.out / experiment / (config.run.name or config.run.preset)
+    with claim(directory):
+        analysis = Analysis(experiment, directory, config, automata, baselines, dataset)
+        for one in (*automata, *baselines):
+            print(f"{one.header['model']} of {one.path}, {one.header.get('step', 'unknown')} updates on {name}")
+        yield analysis
+        print("\nPictures:", *(f"  {path}" for path in analysis.drawn), sep="\n")
+
+
+def _load(experiment: str, paths: Sequence[Path], run: RunConfig) -> list[Trained]:
+    if not paths:
+        paths = [run.out / experiment / run.preset]
+        if not (paths[0] / "model.eqx").exists():
+            print(f"No checkpoint was given and {paths[0]} holds no model: training it first.")
+            module = importlib.import_module(f"experiments.{experiment}")
+            preset = module.PRESETS[run.preset]
+            wanted = dataclasses.replace(preset.run, preset=run.preset, out=run.out)
+            module.main(dataclasses.replace(preset, run=wanted))
+    return [Trained(*import_model(path), path) for path in paths]
+
+
+def check_at_least(options: Any, smallest: dict[str, int]) -> None:
+    """Raises InputError that names the first flag of `options` below its smallest value."""
+    for name, least in smallest.items():
+        if (value := getattr(options, name)) < least:
+            raise InputError(f"--{name.replace('_', '-')} is {value}, but must be at least {least}.")
+
+
+def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."]) -> Any:
+    """`function` of so many rows at a time that memory suffices, its results joined on the host."""
+    count, results = len(arrays[0]), []
+    for start in range(0, count, IMAGES_AT_ONCE):
+        index = np.minimum(np.arange(start, start + IMAGES_AT_ONCE), count - 1)
+        results.append(jax.tree.map(np.asarray, function(*(array[index] for array in arrays))))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose words stand to the left of their columns and numbers to the right."""
+    by_column = list(zip(columns, *rows, strict=True))
+    sides = ["<" if any(cell[:1].isalpha() for cell in cells[1:]) else ">" for cells in by_column]
+    widths = [max(map(len, cells)) for cells in by_column]
+    print(f"\n{title}")
+    for row in (columns, *rows):
+        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip())
+
+
+def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """The mean and its standard error."""
+    x = np.asarray(x, np.float64)
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
+
+
+def plus_minus(value: tuple[float, float], digits: int = 3) -> str:
+    """`mean +- error` to so many digits."""
+    return f"{value[0]:.{digits}f} +- {value[1]:.{digits}f}"
