@@ -55,7 +55,7 @@ def main(config: analysis.Config) -> None:
         )
         run.save(options=dataclasses.asdict(config.analysis), variance=found)
         labels = run.dataset.some_test_labels(config.analysis.num_images)
-        draw(run, list(states.values())[1:], images, [int(np.flatnonzero(labels == digit)[0]) for digit in range(10)])
+        draw(run, list(states.values())[1:], images, np.unique(labels, return_index=True)[1])
 
 
 def variance_parts(cells: Float[np.ndarray, "n h w c"]) -> tuple[float, float, float, int]:

@@ -28,7 +28,8 @@ def spherical(start: Latents, end: Latents, t: float) -> Latents:
 
 def draw(path: Path, model: Any, ends: UInt8[np.ndarray, "n 2 h w c"], num_steps: int) -> None:
     """Rows of E[x|z] for each pair of images, straight, then on the sphere, z between the two means of q(z|x)."""
-    start, end = (np.asarray(model.encode(side.astype(np.float32))[0]) for side in (ends[:, 0], ends[:, 1]))
+    encode = jax.jit(lambda model, x: model.encode(x)[0])
+    start, end = np.asarray(encode(model, ends.swapaxes(0, 1).astype(np.float32)))
     ts = np.linspace(0, 1, num_steps)
     ways = [np.stack([way(start, end, t) for t in ts], axis=1) for way in (straight, spherical)]
     rows = np.stack(ways, axis=1).reshape(-1, start.shape[-1]).astype(np.float32)

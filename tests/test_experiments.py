@@ -17,7 +17,7 @@ from experiments import cli, mnist_doubling
 from vnca_jax.checkpoint import import_model
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if "\nPRESETS" in p.read_text())
+EXPERIMENTS = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if "run.fit(" in p.read_text())
 TINY = ["--latent-size", "4", "--encoder-width", "4", "--encoder-depth", "1", "--num-updates", "3"]
 TINY += ["--cooldown-updates", "0", "--report-every", "2", "--limit", "6", "--num-samples", "4", "--batch-size", "8"]
 TINY_MODEL = {
