@@ -22,6 +22,7 @@ ORDER = [
     "conv",
     "conv_transpose",
     "automaton",
+    "update_networks",
     "likelihoods",
     "models",
     "bounds",

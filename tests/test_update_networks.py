@@ -1,0 +1,104 @@
+"""The update networks of the ablations against the residual network and against NumPy."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from vnca_jax import automaton
+from vnca_jax.automaton import ResidualUpdate
+from vnca_jax.errors import InputError
+from vnca_jax.update_networks import (
+    GATE_BIAS,
+    UPDATE_NETWORKS,
+    GatedUpdate,
+    GRUUpdate,
+    HalfFrozenUpdate,
+    NeighbourUpdate,
+    make,
+)
+
+CELL, HIDDEN, BLOCKS = 5, 6, 2
+CELLS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3, CELL)), jnp.float32)
+
+
+def filled(network, seed=0):
+    """The same network with all parameters drawn at random, so that no layer is zero."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 3, jnp.float32), network)
+
+
+def built(kind):
+    return filled(kind(CELL, HIDDEN, BLOCKS, key=jr.key(0)))
+
+
+def test_neighbours_that_look_at_the_centre_alone_are_the_residual_network():
+    residual, neighbour = built(ResidualUpdate), NeighbourUpdate(CELL, HIDDEN, BLOCKS, key=jr.key(1))
+
+    def centred(conv, dense):
+        weight = jnp.zeros_like(conv.weight).at[1, 1].set(dense.weight)
+        return eqx.tree_at(lambda layer: (layer.weight, layer.bias), conv, (weight, dense.bias))
+
+    blocks = tuple(
+        tuple(centred(conv, dense) for conv, dense in zip(convs, denses, strict=True))
+        for convs, denses in zip(neighbour.blocks, residual.blocks, strict=True)
+    )
+    out = centred(neighbour.out, residual.out)
+    neighbour = eqx.tree_at(lambda n: (n.perceive, n.blocks, n.out), neighbour, (residual.perceive, blocks, out))
+    np.testing.assert_allclose(neighbour(CELLS), residual(CELLS), rtol=1e-5, atol=1e-6)
+
+
+def test_neighbours_see_as_far_as_their_layers():
+    cells = jnp.zeros((15, 15, CELL))
+    change = built(NeighbourUpdate)(cells.at[7, 7].set(1.0)) - built(NeighbourUpdate)(cells)
+    seen = np.abs(change).max(axis=-1) > 0
+    np.testing.assert_array_equal(seen[7], np.abs(np.arange(15) - 7) <= 2 + 2 * BLOCKS)
+
+
+def test_a_gate_scales_the_residual_network():
+    gated = built(GatedUpdate)
+    for b, share in ((0.0, 0.5), (np.log(3.0), 0.75)):
+        changed = eqx.tree_at(lambda g: g.b, gated, jnp.float32(b))
+        np.testing.assert_allclose(changed(CELLS), share * gated.update(CELLS), rtol=1e-6)
+
+
+def test_half_of_the_cell_stays():
+    frozen = built(HalfFrozenUpdate)
+    change = frozen(CELLS)
+    np.testing.assert_array_equal(change[..., :3], frozen.update(CELLS)[..., :3])
+    assert np.all(change[..., 3:] == 0) and np.all(change[..., :3] != 0)
+    grown = automaton.run(frozen, CELLS, 3)
+    np.testing.assert_array_equal(grown[..., 3:], CELLS[..., 3:])
+
+
+def test_gru_against_numpy():
+    gru = built(GRUUpdate)
+    weights = jax.tree.map(lambda x: np.asarray(x, np.float64), gru)
+    z = np.asarray(CELLS, np.float64)
+    padded = np.pad(z, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = np.zeros((*z.shape[:-1], HIDDEN)) + weights.perceive.bias
+    for i in range(3):
+        for j in range(3):
+            x += padded[:, i : i + 4, j : j + 3] @ weights.perceive.weight[i, j]
+    for first, second in weights.blocks:
+        inner = x @ first.weight + first.bias
+        x = x + np.where(inner > 0, inner, np.expm1(inner)) @ second.weight + second.bias
+    both = 1 / (1 + np.exp(-(np.concatenate([x, z], -1) @ weights.gates.weight + weights.gates.bias)))
+    r, g = both[..., :CELL], both[..., CELL:]
+    candidate = np.concatenate([x, r * z], -1) @ weights.candidate.weight + weights.candidate.bias
+    np.testing.assert_allclose(gru(CELLS), g * (candidate - z), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", UPDATE_NETWORKS)
+def test_untrained_it_keeps_the_cells(name):
+    change = make(name, CELL, HIDDEN, BLOCKS, key=jr.key(2))(CELLS)
+    largest = 0 if name != "gru" else 5 * np.exp(GATE_BIAS) * (1 + np.abs(CELLS).max())
+    assert np.abs(change).max() <= largest
+
+
+def test_names():
+    assert isinstance(make("gated", CELL, HIDDEN, BLOCKS, key=jr.key(0)), GatedUpdate)
+    with pytest.raises(InputError, match="update_network is 'lstm', but must be one of residual, neighbour, gated"):
+        make("lstm", CELL, HIDDEN, BLOCKS, key=jr.key(0))

@@ -1,0 +1,118 @@
+"""The update networks that the paper tried beside its own (appendix A.8), and all of them by name.
+
+Each maps the cells to what is added to them, so a step stays z_t = z_{t-1} + u(z_{t-1}) (eq. 1).
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vnca_jax import conv
+from vnca_jax.automaton import ResidualUpdate, UpdateNetwork
+from vnca_jax.errors import InputError
+
+GATE_BIAS = -5.0  # of a GRU's update gate at first, so that an untrained automaton nearly keeps its cells
+
+
+class NeighbourUpdate(eqx.Module):
+    """The residual network with 3x3 in place of all 1x1 convolutions, so that a step sees further than its neighbours.
+
+    The last layer starts at zero, so that an untrained automaton is the identity.
+    """
+
+    perceive: conv.Conv
+    blocks: tuple[tuple[conv.Conv, conv.Conv], ...]
+    out: conv.Conv
+
+    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
+        perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
+        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
+        layers = [conv.Conv(hidden_size, hidden_size, 3, padding=1, key=k) for k in block_keys]
+        self.blocks = tuple(zip(layers[::2], layers[1::2], strict=True))
+        self.out = jax.tree.map(jnp.zeros_like, conv.Conv(hidden_size, cell_size, 3, padding=1, key=out_key))
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        x = self.perceive(cells)
+        for first, second in self.blocks:
+            x = x + second(conv.elu(first(x)))
+        return self.out(x)
+
+
+class GatedUpdate(eqx.Module):
+    """sigmoid(b) u(z), where u is the residual network and b one learned number, at first zero."""
+
+    update: ResidualUpdate
+    b: Float[Array, ""]
+
+    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
+        self.update = ResidualUpdate(cell_size, hidden_size, num_blocks, key=key)
+        self.b = jnp.zeros(())
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        change = self.update(cells)
+        return jnp.broadcast_to(jax.nn.sigmoid(self.b), change.shape) * change
+
+
+class HalfFrozenUpdate(eqx.Module):
+    """The residual network that changes the first half of a cell's numbers only; the others stay what z made them."""
+
+    update: ResidualUpdate
+    cell_size: int = eqx.field(static=True)
+
+    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
+        self.update = ResidualUpdate(cell_size, hidden_size, num_blocks, key=key)
+        self.cell_size = cell_size
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        moves = jnp.arange(self.cell_size) < (self.cell_size + 1) // 2
+        change = self.update(cells)
+        return jnp.where(jnp.broadcast_to(moves, change.shape), change, 0)
+
+
+class GRUUpdate(eqx.Module):
+    """A gated recurrent unit with state z and input x, the residual blocks' view of the neighbourhood.
+
+    r, g = sigmoid(W [x, z]); candidate = V [x, r z]; u(z) = g (candidate - z). The candidate has no tanh, since the
+    likelihood reads logits of any size from it.
+    """
+
+    perceive: conv.Conv
+    blocks: tuple[tuple[conv.Dense, conv.Dense], ...]
+    gates: conv.Dense
+    candidate: conv.Dense
+
+    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
+        perceive_key, gates_key, candidate_key, *block_keys = jr.split(key, 3 + 2 * num_blocks)
+        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
+        layers = [conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys]
+        self.blocks = tuple(zip(layers[::2], layers[1::2], strict=True))
+        gates = conv.Dense(hidden_size + cell_size, 2 * cell_size, key=gates_key)
+        self.gates = eqx.tree_at(lambda layer: layer.bias, gates, gates.bias.at[cell_size:].set(GATE_BIAS))
+        self.candidate = conv.Dense(hidden_size + cell_size, cell_size, key=candidate_key)
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        x = self.perceive(cells)
+        for first, second in self.blocks:
+            x = x + second(conv.elu(first(x)))
+        reset, gate = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, cells], axis=-1))), 2, axis=-1)
+        return gate * (self.candidate(jnp.concatenate([x, reset * cells], axis=-1)) - cells)
+
+
+UPDATE_NETWORKS: dict[str, Callable[..., UpdateNetwork]] = {
+    "residual": ResidualUpdate,
+    "neighbour": NeighbourUpdate,
+    "gated": GatedUpdate,
+    "half_frozen": HalfFrozenUpdate,
+    "gru": GRUUpdate,
+}
+
+
+def make(name: str, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray) -> UpdateNetwork:
+    """The update network called `name`, one of UPDATE_NETWORKS; raises InputError for another name."""
+    if name not in UPDATE_NETWORKS:
+        raise InputError(f"update_network is {name!r}, but must be one of {', '.join(UPDATE_NETWORKS)}.")
+    return UPDATE_NETWORKS[name](cell_size, hidden_size, num_blocks, key=key)
