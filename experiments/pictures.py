@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, UInt8
@@ -37,9 +38,9 @@ def trained(run: Run, model: Any, *, key: PRNGKeyArray) -> None:
 
 def reconstructions(path: Path, model: Any, images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Fig. 3, left: test images above E[x|z] at the mean of q(z|x)."""
-    x = images.astype(np.float32)
+    x = model.likelihood.from_levels(jnp.asarray(images))
     means = jax.jit(lambda model, x: model.likelihood.mean(model.decode(model.encode(x)[0])))(model, x)
-    figures.reconstructions(path, x, np.asarray(means))
+    figures.reconstructions(path, np.asarray(x), np.asarray(means))
 
 
 def samples(path: Path, model: Any, num_samples: int, *, key: PRNGKeyArray) -> None:

@@ -19,6 +19,9 @@ class GaussianPixels(eqx.Module):
     def log_prob(self, mean, x):
         return jnp.sum(-((x - mean) ** 2) / (2 * S**2) - np.log(2 * np.pi * S**2) / 2, axis=(-3, -2, -1))
 
+    def from_levels(self, levels):
+        return levels
+
 
 class LinearGaussian(eqx.Module):
     """Decodes by W and encodes as N(x `to_mean`, exp(`log_variance`)), the exact posterior unless told otherwise."""

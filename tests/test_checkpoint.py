@@ -63,6 +63,20 @@ def test_what_was_exported_is_imported(model, path):
     assert os.listdir(path.parent) == ["model.eqx"]
 
 
+def test_sizes_that_a_file_does_not_name_take_their_defaults(model, path):
+    """As in files from before `num_mixtures`."""
+    _, header = import_model(path)
+    sizes = {name: size for name, size in header["sizes"].items() if name != "num_mixtures"}
+    imported, _ = import_model(rewritten(path, sizes=sizes))
+    assert sizes != header["sizes"] and jax.tree.structure(imported) == jax.tree.structure(model)
+
+
+def test_the_model_that_comes_with_the_repository():
+    imported, header = import_model(tiny_training.ROOT / "pretrained" / "mnist_doubling_small")
+    assert (type(imported).__name__, imported.image_size, imported.num_mixtures) == ("DoublingVNCA", 32, 0)
+    assert header["dataset"] == "binarized_mnist"
+
+
 def test_the_file_is_a_line_of_json_and_the_numbers(model, path):
     first_line, _, rest = path.read_bytes().partition(b"\n")
     header = json.loads(first_line)

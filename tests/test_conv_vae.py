@@ -48,6 +48,41 @@ def test_number_of_parameters():
     assert [count(layer) for layer in model.transposed] == [3_277_056, 819_328, 204_864, 51_232, 801]
 
 
+def test_the_paper_on_celeba():
+    """Appendix A.1: 64x64 colours, an encoder with 4 strided convolutions, a decoder with 5 from a 2x2 grid."""
+    sizes = {"image_size": 64, "image_channels": 3, "latent_size": 256, "num_mixtures": 1}
+    model = skeleton(**sizes, decoder_depth=5, dense_elu=True)
+    assert [count(layer) for layer in model.encoder.convs] == [2432, 51_264, 204_928, 819_456, 3_277_312]
+    assert count(model.encoder.dense) == 8192 * 512 + 512
+    assert model.dense.weight.shape == (256, 4096)
+    up = [(1024 >> i, 512 >> i) for i in range(5)]
+    assert [layer.weight.shape for layer in model.transposed] == [(5, 5, *pair) for pair in [*up, (32, 10)]]
+    assert [(layer.stride, layer.padding) for layer in model.transposed] == [(2, 2)] * 5 + [(1, 2)]
+    decoder = sum(25 * wide * narrow + narrow for wide, narrow in [*up, (32, 10)])
+    assert count(model) == 8_550_208 + (256 * 4096 + 4096) + decoder == 27_071_082
+    z = jax.ShapeDtypeStruct((2, 256), jnp.float32)
+    assert jax.eval_shape(lambda model, z: model.decode(z), model, z).shape == (2, 64, 64, 10)
+    rebuilt = skeleton(**models.hyperparameters(model))
+    assert jax.tree.structure(rebuilt) == jax.tree.structure(model)
+
+
+def test_elu_after_the_dense_layer(model):
+    with_elu = models.replace(model, dense_elu=True)
+    z = jnp.asarray(two_latents())
+    first = np.asarray(model.seed(z))
+    assert (first < -0.05).any()
+    np.testing.assert_allclose(with_elu.seed(z), np.where(first > 0, first, np.expm1(first)), rtol=1e-6)
+
+
+def test_refused_decoder_depths():
+    for depth, sentence in (
+        (-1, "decoder_depth is -1, but must be at least 0."),
+        (6, "image_size is 28, but with decoder_depth 6 it must be an even number above 32."),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            skeleton(decoder_depth=depth)
+
+
 def test_layers():
     """Appendix A.6's own, first and last padding 4; for 32x32 pixels no cell is taken away and both paddings are 2."""
     model = skeleton()
@@ -120,11 +155,11 @@ def test_samples_depend_on_the_key_alone(model, decode):
 
 def test_hyperparameters_rebuild_the_model():
     original = skeleton(**SIZES)
-    assert models.hyperparameters(original) == SIZES
+    assert models.hyperparameters(original) == SIZES | {"num_mixtures": 0, "decoder_depth": 1, "dense_elu": False}
     rebuilt = eqx.filter_eval_shape(lambda: models.MODELS["ConvVAE"](**models.hyperparameters(original), key=jr.key(0)))
     assert jax.tree.structure(rebuilt) == jax.tree.structure(original)
     assert jax.tree.leaves(rebuilt) == jax.tree.leaves(original)
-    assert list(models.hyperparameters(skeleton()).values()) == [28, 1, 128, 32, 4]
+    assert list(models.hyperparameters(skeleton()).values()) == [28, 1, 128, 32, 4, 0, 4, False]
 
 
 @pytest.mark.parametrize(

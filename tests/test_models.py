@@ -11,6 +11,7 @@ import pytest
 
 from vnca_jax import models
 from vnca_jax.errors import InputError
+from vnca_jax.likelihoods import DiscretizedLogisticMixture
 from vnca_jax.models import DoublingVNCA
 
 # All different, so that none can stand for another.
@@ -136,13 +137,13 @@ def test_samples_depend_on_the_key_alone(model, decode):
 
 def test_hyperparameters_rebuild_the_model():
     original = skeleton(**SIZES)
-    assert models.hyperparameters(original) == SIZES
+    assert models.hyperparameters(original) == SIZES | {"num_mixtures": 0}
     rebuilt = eqx.filter_eval_shape(
         lambda: models.MODELS["DoublingVNCA"](**models.hyperparameters(original), key=jr.key(0))
     )
     assert jax.tree.structure(rebuilt) == jax.tree.structure(original)
     assert jax.tree.leaves(rebuilt) == jax.tree.leaves(original)
-    assert list(models.hyperparameters(skeleton()).values()) == [1, 256, 256, 4, 8, 4, 32, 4]
+    assert list(models.hyperparameters(skeleton()).values()) == [1, 256, 256, 4, 8, 4, 32, 4, 0]
 
 
 def test_twin_layers_start_different(untrained):
@@ -153,7 +154,7 @@ def test_twin_layers_start_different(untrained):
 @pytest.mark.parametrize(
     ("name", "value", "smallest"),
     [(name, 0, 1) for name in SIZES if name not in ("num_blocks", "encoder_depth")]
-    + [("latent_size", -3, 1), ("num_blocks", -1, 0), ("encoder_depth", -2, 0)],
+    + [("latent_size", -3, 1), ("num_blocks", -1, 0), ("encoder_depth", -2, 0), ("num_mixtures", -1, 0)],
 )
 def test_refused_sizes(name, value, smallest):
     with pytest.raises(InputError) as error:
@@ -168,6 +169,27 @@ def test_cells_too_small_for_the_likelihood():
         "latent_size is 2, but a cell must hold the likelihood's 3 parameters a pixel; give a larger latent_size."
     )
     assert skeleton(image_channels=3, latent_size=3).latent_size == 3
+
+
+def test_colours():
+    """A cell shows 10 numbers for each component of the mixture; the paper's model of 64x64 colours has 5 doublings."""
+    assert skeleton(image_channels=3, num_mixtures=2, latent_size=20).likelihood == DiscretizedLogisticMixture(2)
+    for sizes, sentence in (
+        (
+            {"image_channels": 3, "num_mixtures": 2, "latent_size": 19},
+            "a cell must hold the likelihood's 20 parameters",
+        ),
+        (
+            {"num_mixtures": 1},
+            "image_channels is 1, but a mixture of logistics has 3 colours: give image_channels 3, or",
+        ),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            skeleton(**sizes)
+    paper = skeleton(image_channels=3, num_mixtures=1, num_doublings=5)
+    assert paper.image_size == 64
+    encoder = (3 * 32 * 25 + 32) + 51_264 + 204_928 + 819_456 + 3_277_312 + (4 * 4 * 512 * 512 + 512)
+    assert count(paper) == encoder + 1_182_208 == 9_732_416
 
 
 def test_sizes_in_memory():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_training
 
-from vnca_jax import models
+from vnca_jax import automaton, models
 from vnca_jax.errors import InputError
 from vnca_jax.models import NonDoublingVNCA
 
@@ -28,6 +28,35 @@ def test_number_of_parameters():
     assert count(paper.update) == 9 * 128 * 128 + 128 + 128 * 128
     assert (paper.encoder.convs[0].padding, skeleton(image_size=32).encoder.convs[0].padding) == (4, 2)
     assert (paper.min_steps, paper.num_steps, paper.max_steps) == (32, 48, 64)
+
+
+def test_residual_update():
+    """With residual blocks a step adds what the doubling VNCA's update network does; appendix A.5's has 4 of them."""
+    paper = skeleton(image_size=32, image_channels=3, latent_size=256, num_mixtures=1, num_blocks=4, hidden_size=128)
+    update = (9 * 256 * 128 + 128) + 8 * (128 * 128 + 128) + (128 * 256 + 256)
+    assert count(paper.update) == update == 460_160
+    assert paper.trajectory_size == 32 * 32 * 64 * 2 * (256 + 5 * 128)
+    model = tiny_training.tiny_nondoubling(num_blocks=2, hidden_size=5)
+    assert isinstance(model.update, automaton.ResidualUpdate)
+    cells = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 4)), jnp.float32)
+    once = cells + model.update(cells)
+    assert np.abs(once - cells).max() > 0.01
+    np.testing.assert_allclose(model.steps(cells, 1), once, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(model.steps(cells, 2), once + model.update(once), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(model.update(cells), by_hand(model.update, cells), rtol=1e-5, atol=1e-6)
+
+
+def by_hand(update, cells):
+    """3x3 convolution, x + W2 ELU(W1 x) for each block, 1x1 convolution, in float64."""
+    update = jax.tree.map(lambda array: np.asarray(array, np.float64), update)
+    padded = np.pad(np.asarray(cells, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = update.perceive.bias + sum(
+        padded[:, i : i + 4, j : j + 4] @ update.perceive.weight[i, j] for i in range(3) for j in range(3)
+    )
+    for first, second in update.blocks:
+        hidden = x @ first.weight + first.bias
+        x = x + np.where(hidden > 0, hidden, np.expm1(hidden)) @ second.weight + second.bias
+    return x @ update.out.weight + update.out.bias
 
 
 def test_untrained_it_shows_the_seed():
@@ -64,6 +93,8 @@ def test_replace_keeps_the_parameters_shapes():
         ({"min_steps": 9, "max_steps": 8}, "min_steps is 9, but must be at most max_steps, 8."),
         ({"update_probability": 0.0}, "update_probability is 0.0, but must be above 0 and at most 1."),
         ({"update_probability": 1.5}, "update_probability is 1.5, but must be above 0 and at most 1."),
+        ({"num_blocks": -1}, "num_blocks is -1, but must be at least 0."),
+        ({"num_mixtures": 1}, "image_channels is 1, but a mixture of logistics has 3 colours: give "),
         ({"latent_size": 1, "image_channels": 3}, "a cell must hold the likelihood's 3 parameters a pixel"),
     ],
 )

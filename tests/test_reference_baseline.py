@@ -41,7 +41,7 @@ def as_model(model, reference, prefix):
     weights, biases = ([reference[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
     to_latent = model.encoder_depth + 1  # the place of the encoder's dense layer; the decoder's comes next
     channels = len(biases[to_latent - 1])
-    side = int((len(biases[to_latent + 1]) // channels) ** 0.5)
+    side = int((len(biases[to_latent + 1]) // len(weights[to_latent + 2])) ** 0.5)  # of the decoder's first grid
     ours = [as_conv(weight) for weight in weights[:to_latent]]
     ours.append(as_dense_after_flatten(weights[to_latent], channels))
     ours.append(rearrange(weights[to_latent + 1], "(c h w) latent -> latent (h w c)", h=side, w=side))

@@ -214,8 +214,9 @@ def _checksum(header: dict[str, Any], leaves: bytes) -> str:
 def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
     file, sizes = io.BytesIO(leaves), header["sizes"]
     try:
-        if not all(isinstance(size, int | float) and size <= len(leaves) for size in sizes.values()):
-            raise ValueError("a size is no number, or beyond what the file can hold")
+        for size in sizes.values():
+            if not isinstance(size, str) and not (isinstance(size, int | float) and size <= len(leaves)):
+                raise ValueError("a size is no number and no name, or beyond what the file can hold")
         skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=jr.key(0))
         model = eqx.tree_deserialise_leaves(file, skeleton)
         if file.read(1):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import tyro
@@ -140,7 +139,7 @@ def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int,
         def noise(k):
             return bounds.sample_noise(jax.vmap(lambda image_key: jr.fold_in(image_key, k))(keys), model.latent_size)
 
-        x = images.astype(jnp.float32)
+        x = model.likelihood.from_levels(images)
         return bounds.iwelbo(model, x, noise, num_samples=num_samples, chunk_size=chunk_size)
 
     sharded = jax.shard_map(

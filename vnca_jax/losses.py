@@ -17,7 +17,9 @@ CHUNK_BYTES = {"cpu": 1 << 29}  # of activations that a device keeps for the gra
 
 
 class Batch(eqx.Module):
-    """A device's part of a batch; `index` is each image's place in the whole batch, which its key comes from."""
+    """A device's part of a batch: images in the dataset's levels, 0 and 1 or 0 to 255, as floats; `index` is each one's
+    place in the whole batch, which its key comes from.
+    """
 
     images: Float[Array, "n h w c"]
     index: Int[Array, " n"]
@@ -39,8 +41,9 @@ def elbo_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
             terms = bounds.elbo(model, *chunk, beta=beta)
             return -terms.elbo.mean(), terms
 
+        x = model.likelihood.from_levels(batch.images)
         noise = bounds.sample_noise(batch.keys(key), model.latent_size)
-        value, terms = mean_over_chunks(chunk_loss, model, (batch.images, noise), chunk_size)
+        value, terms = mean_over_chunks(chunk_loss, model, (x, noise), chunk_size)
         return value, (carry, {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()})
 
     return loss
@@ -56,7 +59,7 @@ def pool_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
 
     def loss(model, pool, batch, key):
         draw_key, steps_key, damage_key, noise_key, mask_key, shuffle_key = jr.split(key, 6)
-        x, start, resumed = _from_pool(pool, batch, draw_key, damage_key)
+        images, start, resumed = _from_pool(pool, batch, draw_key, damage_key)
         num_steps = draw_num_steps(model, steps_key)
 
         def chunk_loss(model, chunk):
@@ -71,9 +74,10 @@ def pool_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
             return -elbo.mean(), (bounds.Elbo(elbo, log_px_given_z, kl), cells)
 
         noise = bounds.sample_noise(batch.keys(noise_key), model.latent_size)
+        x = model.likelihood.from_levels(images)
         examples = (x, noise, jr.key_data(batch.keys(mask_key)), start, resumed)
         value, (terms, cells) = mean_over_chunks(chunk_loss, model, examples, chunk_size)
-        pool = pools.put_back(pool, x.astype(jnp.uint8), cells, key=shuffle_key)
+        pool = pools.put_back(pool, images.astype(jnp.uint8), cells, key=shuffle_key)
         terms = {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()}
         return value, (pool, terms | {"num_steps": num_steps.astype(jnp.float32)})
 

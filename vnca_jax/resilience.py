@@ -62,7 +62,7 @@ def measure(
         raise ValueError(f"{num_steps} steps are fewer than the {num_grown} that the model grows")
 
     def of_a_batch(model, images, index):
-        x = images.astype(jnp.float32)
+        x = model.likelihood.from_levels(images)
         noise_key, square_key, mask_key = jr.split(key, 3)
         noise_keys, square_keys = (jax.vmap(partial(jr.fold_in, k))(index) for k in (noise_key, square_key))
         noise = bounds.sample_noise(noise_keys, model.latent_size)

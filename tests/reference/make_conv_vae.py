@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from benchmarks.torch_baseline import ConvVAE
 from benchmarks.torch_vnca import GRADIENT_NORM, build_optimizer
@@ -25,7 +26,7 @@ NUM_IMAGES = 3
 LOSS_SCALES = (1.0, 0.005)
 
 
-def fill_parameters(model: ConvVAE, generator: np.random.Generator) -> None:
+def fill_parameters(model: nn.Module, generator: np.random.Generator) -> None:
     """Draw every parameter, at a scale that keeps activations of order 1."""
     with torch.no_grad():
         for parameter in model.parameters():

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vnca_jax import automaton
-from vnca_jax.likelihoods import Bernoulli
+from vnca_jax import automaton, update_networks
+from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder
 from vnca_jax.models.sizes import check_cell_size, check_sizes
 
@@ -18,8 +18,8 @@ class DoublingVNCA(eqx.Module):
     """
 
     encoder: Encoder
-    update: automaton.ResidualUpdate
-    likelihood: Bernoulli
+    update: automaton.UpdateNetwork | tuple[automaton.UpdateNetwork, ...]
+    likelihood: Likelihood
     image_channels: int = eqx.field(static=True)
     latent_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
@@ -28,6 +28,9 @@ class DoublingVNCA(eqx.Module):
     num_blocks: int = eqx.field(static=True)
     encoder_width: int = eqx.field(static=True)
     encoder_depth: int = eqx.field(static=True)
+    num_mixtures: int = eqx.field(static=True)
+    update_network: str = eqx.field(static=True)
+    one_per_scale: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -40,11 +43,16 @@ class DoublingVNCA(eqx.Module):
         num_blocks: int = 4,
         encoder_width: int = 32,
         encoder_depth: int = 4,
+        num_mixtures: int = 0,
+        update_network: str = "residual",
+        one_per_scale: bool = False,
         key: PRNGKeyArray,
     ):
         """The paper's MNIST model by default: 6,585,088 parameters. `latent_size` is also the size of a cell.
 
-        Raises InputError for a size below one, or cells too small for the likelihood's parameters.
+        The pixels are binary, or colours of `num_mixtures` components. `update_network` is a name of UPDATE_NETWORKS;
+        each scale of the growth may have one of its own. Raises InputError for a size below one, an unknown name, cells
+        too small for the likelihood's parameters, or such colours without 3 image channels.
         """
         self.image_channels = image_channels
         self.latent_size = latent_size
@@ -54,8 +62,11 @@ class DoublingVNCA(eqx.Module):
         self.num_blocks = num_blocks
         self.encoder_width = encoder_width
         self.encoder_depth = encoder_depth
-        check_sizes(self, may_be_zero=("num_blocks", "encoder_depth"))
-        self.likelihood = Bernoulli()
+        self.num_mixtures = num_mixtures
+        self.update_network = update_network
+        self.one_per_scale = one_per_scale
+        check_sizes(self, may_be_zero=("num_blocks", "encoder_depth", "num_mixtures", "one_per_scale"))
+        self.likelihood = make_likelihood(num_mixtures)
         check_cell_size(latent_size, self.likelihood.num_parameters(image_channels))
         encoder_key, update_key = jr.split(key)
         self.encoder = Encoder(
@@ -66,7 +77,11 @@ class DoublingVNCA(eqx.Module):
             depth=encoder_depth,
             key=encoder_key,
         )
-        self.update = automaton.ResidualUpdate(latent_size, hidden_size, num_blocks, key=update_key)
+        networks = [
+            update_networks.make(update_network, latent_size, hidden_size, num_blocks, key=k)
+            for k in (jr.split(update_key, self.num_stages) if one_per_scale else [update_key])
+        ]
+        self.update = tuple(networks) if one_per_scale else networks[0]
 
     @property
     def image_size(self) -> int:
@@ -95,13 +110,17 @@ class DoublingVNCA(eqx.Module):
         """How many stages a growth has: one before the first and one after each doubling, K + 1."""
         return self.num_doublings + 1
 
+    def update_of(self, k: int) -> automaton.UpdateNetwork:
+        """The update network of stage k."""
+        return self.update[k] if isinstance(self.update, tuple) else self.update
+
     def seed(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch 2 2 cell"]:
         """The first cells: z on a 2x2 grid."""
         return jnp.broadcast_to(z[..., None, None, :], (*z.shape[:-1], 2, 2, self.latent_size))
 
     def stage(self, k: int, cells: Float[Array, "*batch _ _ cell"]) -> Float[Array, "*batch _ _ cell"]:
         """Stage k of the growth: the doubling that all but the first one begin with, then M steps."""
-        return automaton.run(self.update, automaton.double(cells) if k else cells, self.steps_per_doubling)
+        return automaton.run(self.update_of(k), automaton.double(cells) if k else cells, self.steps_per_doubling)
 
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters for p(x|z)."""
@@ -116,7 +135,7 @@ class DoublingVNCA(eqx.Module):
         cells = self.seed(z)
         for k in range(self.num_stages):
             cells = automaton.double(cells) if k else cells
-            states = automaton.run(self.update, cells, self.steps_per_doubling, keep=True)
+            states = automaton.run(self.update_of(k), cells, self.steps_per_doubling, keep=True)
             stages.append(jnp.concatenate([cells[None], states]))
             cells = states[-1]
         return stages

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from vnca_jax import automaton
 from vnca_jax.errors import InputError
-from vnca_jax.likelihoods import Bernoulli
+from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder, padding_to_two_power
 from vnca_jax.models.sizes import check_cell_size, check_sizes
 
@@ -22,8 +22,8 @@ class NonDoublingVNCA(eqx.Module):
     """
 
     encoder: Encoder
-    update: automaton.SimpleUpdate
-    likelihood: Bernoulli
+    update: automaton.SimpleUpdate | automaton.ResidualUpdate
+    likelihood: Likelihood
     image_size: int = eqx.field(static=True)
     image_channels: int = eqx.field(static=True)
     latent_size: int = eqx.field(static=True)
@@ -34,6 +34,8 @@ class NonDoublingVNCA(eqx.Module):
     update_probability: float = eqx.field(static=True)
     encoder_width: int = eqx.field(static=True)
     encoder_depth: int = eqx.field(static=True)
+    num_mixtures: int = eqx.field(static=True)
+    num_blocks: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -48,12 +50,16 @@ class NonDoublingVNCA(eqx.Module):
         update_probability: float = 1.0,
         encoder_width: int = 32,
         encoder_depth: int = 4,
+        num_mixtures: int = 0,
+        num_blocks: int = 0,
         key: PRNGKeyArray,
     ):
         """The paper's MNIST model by default: 5,042,304 parameters. `latent_size` is also the size of a cell.
 
-        Raises InputError for a size below one, cells too small for the likelihood's parameters, fewest steps beyond the
-        most, or an update probability outside (0, 1].
+        The update network is the simple one, or the doubling VNCA's with `num_blocks` residual blocks. The pixels are
+        binary, or colours of `num_mixtures` components. Raises InputError for a size below one, cells
+        too small for the likelihood's parameters, such colours without 3 image channels, fewest steps beyond the most,
+        or an update probability outside (0, 1].
         """
         self.image_size = image_size
         self.image_channels = image_channels
@@ -65,12 +71,14 @@ class NonDoublingVNCA(eqx.Module):
         self.update_probability = update_probability
         self.encoder_width = encoder_width
         self.encoder_depth = encoder_depth
-        check_sizes(self, may_be_zero=("encoder_depth",))
+        self.num_mixtures = num_mixtures
+        self.num_blocks = num_blocks
+        check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "num_blocks"))
         if min_steps > max_steps:
             raise InputError(f"min_steps is {min_steps}, but must be at most max_steps, {max_steps}.")
         if not 0 < update_probability <= 1:
             raise InputError(f"update_probability is {update_probability}, but must be above 0 and at most 1.")
-        self.likelihood = Bernoulli()
+        self.likelihood = make_likelihood(num_mixtures)
         check_cell_size(latent_size, self.likelihood.num_parameters(image_channels))
         encoder_key, update_key = jr.split(key)
         self.encoder = Encoder(
@@ -82,7 +90,10 @@ class NonDoublingVNCA(eqx.Module):
             first_padding=padding_to_two_power(image_size),
             key=encoder_key,
         )
-        self.update = automaton.SimpleUpdate(latent_size, hidden_size, key=update_key)
+        if num_blocks:
+            self.update = automaton.ResidualUpdate(latent_size, hidden_size, num_blocks, key=update_key)
+        else:
+            self.update = automaton.SimpleUpdate(latent_size, hidden_size, key=update_key)
 
     @property
     def activation_size(self) -> int:
@@ -92,7 +103,7 @@ class NonDoublingVNCA(eqx.Module):
     @property
     def trajectory_size(self) -> int:
         """Numbers kept for the gradient of one image, about: cell updates of the longest run times widths."""
-        return self.image_size**2 * self.max_steps * 2 * (self.latent_size + self.hidden_size)
+        return self.image_size**2 * self.max_steps * 2 * (self.latent_size + (self.num_blocks + 1) * self.hidden_size)
 
     def encode(
         self, x: Float[Array, "*batch h w c"]

@@ -1,10 +1,10 @@
-"""Likelihoods p(x | cells) from the first channels of the cells: log_prob, sample and mean. Knows no model."""
+"""The likelihood of binary images."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 
 class Bernoulli(eqx.Module):
@@ -13,6 +13,10 @@ class Bernoulli(eqx.Module):
     def num_parameters(self, image_channels: int) -> int:
         """How many channels of a cell the likelihood reads."""
         return image_channels
+
+    def from_levels(self, levels: Real[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        """Images x from a dataset's levels 0 and 1, which they keep."""
+        return levels.astype(jnp.float32)
 
     def log_prob(self, logits: Float[Array, "*batch h w c"], x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch"]:
         """log p(x) = sum over pixels of -softplus((1 - 2x) logit), in nats an image; exact at any finite logit."""
