@@ -5,6 +5,7 @@ Without a checkpoint at hand it trains the experiment's preset first, in the sam
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import platform
 import shlex
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from experiments.cli import Preset
 from vnca_jax import data
@@ -78,9 +80,10 @@ class Trained:
     header: dict[str, Any]
     path: Path
 
-    def images(self, images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n H W c"]:
-        """`images` with the border that the model is used to."""
-        return Dataset("the test set", images, images).padded(self.model.image_size).test
+    def images(self, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n H W c"]:
+        """`images` as the model takes them: with its border, and values in [0, 1]."""
+        padded = Dataset("the test set", images, images).padded(self.model.image_size).test
+        return np.asarray(self.model.likelihood.from_levels(jnp.asarray(padded)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Analysis:
     config: Config
     automata: list[Trained]
     baselines: list[Trained]
-    dataset: Dataset
+    dataset_name: str
     drawn: list[Path] = dataclasses.field(default_factory=list)
 
     def figure(self, name: str) -> Path:
@@ -100,6 +103,12 @@ class Analysis:
         path = self.directory / "figures" / name
         self.drawn.append(path)
         return path
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The dataset of the models, with labels; raises InputError where it or they are not at hand."""
+        data_dir = self.config.run.data_dir
+        return data.labelled(data.load(self.dataset_name, data_dir=data_dir), data_dir=data_dir)
 
     def save(self, **facts: Any) -> None:
         """Writes results.json: which models, which command, and `facts`."""
@@ -109,7 +118,7 @@ class Analysis:
         ]
         about = {
             "analysis": self.experiment,
-            "dataset": self.dataset.name,
+            "dataset": self.dataset_name,
             "models": models,
             "seed": self.config.run.seed,
             "command": shlex.join(["python", "-m", f"experiments.{self.experiment}", *sys.argv[1:]]),
@@ -120,9 +129,9 @@ class Analysis:
 
 @contextlib.contextmanager
 def start(experiment: str, config: Config) -> Iterator[Analysis]:
-    """Loads the models, or trains them; loads the labelled images; claims the folder; lists the pictures at the end.
+    """Loads the models, or trains them; claims the folder; lists the pictures at the end.
 
-    Raises InputError before anything is drawn if a checkpoint, the labels or the folder do not fit.
+    Raises InputError before anything is drawn if a checkpoint or the folder does not fit.
     """
     automata = _load("mnist_doubling", config.models.ckpt, config.run)
     baselines = []
@@ -133,10 +142,9 @@ def start(experiment: str, config: Config) -> Iterator[Analysis]:
         found = " and ".join(f"{path} on {name}" for name, path in names.items())
         raise InputError(f"The models were trained on different data, {found}; choose models of one dataset.")
     [name] = names
-    dataset = data.labelled(data.load(name, data_dir=config.run.data_dir), data_dir=config.run.data_dir)
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
     with claim(directory):
-        analysis = Analysis(experiment, directory, config, automata, baselines, dataset)
+        analysis = Analysis(experiment, directory, config, automata, baselines, name)
         for one in (*automata, *baselines):
             print(f"{one.header['model']} of {one.path}, {one.header.get('step', 'unknown')} updates on {name}")
         yield analysis

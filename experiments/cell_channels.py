@@ -44,7 +44,7 @@ def main(config: analysis.Config) -> None:
         model = run.automata[0].model
         images = run.automata[0].images(run.dataset.some_test_images(config.analysis.num_images))
         ends = jax.jit(lambda x: [stage[np.array([0, -1])].swapaxes(0, 1) for stage in model.grow(model.encode(x)[0])])
-        stages = in_batches(ends, images.astype(np.float32))  # (images, first and last step, h, w, channels) each
+        stages = in_batches(ends, images)  # (images, first and last step, h, w, channels) each
         states = {"seed": stages[0][:, 0]}
         states |= {f"end of {cells.shape[2]}x{cells.shape[2]} cells": cells[:, 1] for cells in stages}
         found = {name: variance_parts(cells) for name, cells in states.items()}
@@ -82,7 +82,7 @@ def draw(run, states, images, chosen) -> None:
     layers = np.moveaxis(figures.diverging(np.clip(grown[chosen] / scale, -1, 1)), -2, 1)
     figures.samples(run.figure("channels_of_one.png"), layers[3])
     varied = np.argsort(grown.var(axis=(0, 1, 2)))[::-1][:LAYERS]
-    pictures = images[chosen].astype(np.float32).repeat(3 // images.shape[-1], axis=-1)
+    pictures = images[chosen].repeat(3 // images.shape[-1], axis=-1)
     sheet = np.concatenate([pictures[:, None], layers[:, varied]], axis=1)
     figures.rows(run.figure("channels_by_digit.png"), list(sheet))
     components = PCA(3, random_state=0).fit(grown.reshape(-1, grown.shape[-1]))

@@ -149,7 +149,7 @@ def find_results(folders: Iterable[Path]) -> tuple[list[Result], list[str]]:
 def read_result(path: Path) -> Result | None:
     """A run's results.json, None for an analysis'; raises one of NOT_A_RUN if it is not whole, or of another kind."""
     facts = json.loads(path.read_text())
-    if "analysis" in facts:
+    if "analysis" in facts or facts["experiment"] == "ablations":
         return None
     evaluation, config = facts["evaluation"], dict(facts["config"])
     if facts["experiment"] not in {published.experiment for published in PUBLISHED}:

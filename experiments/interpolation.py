@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from vnca_jax import figures
 
@@ -26,10 +26,10 @@ def spherical(start: Latents, end: Latents, t: float) -> Latents:
     return np.where(angle < 1e-3, straight(start, end, t), way).astype(start.dtype)
 
 
-def draw(path: Path, model: Any, ends: UInt8[np.ndarray, "n 2 h w c"], num_steps: int) -> None:
+def draw(path: Path, model: Any, ends: Float[np.ndarray, "n 2 h w c"], num_steps: int) -> None:
     """Rows of E[x|z] for each pair of images, straight, then on the sphere, z between the two means of q(z|x)."""
     encode = jax.jit(lambda model, x: model.encode(x)[0])
-    start, end = np.asarray(encode(model, ends.swapaxes(0, 1).astype(np.float32)))
+    start, end = np.asarray(encode(model, ends.swapaxes(0, 1)))
     ts = np.linspace(0, 1, num_steps)
     ways = [np.stack([way(start, end, t) for t in ts], axis=1) for way in (straight, spherical)]
     rows = np.stack(ways, axis=1).reshape(-1, start.shape[-1]).astype(np.float32)

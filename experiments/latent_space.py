@@ -92,7 +92,7 @@ def main(config: analysis.Config) -> None:
 
 def encode(model, images):
     """The means of q(z|x)."""
-    return in_batches(jax.jit(lambda x: model.encode(x)[0]), images.astype(np.float32))
+    return in_batches(jax.jit(lambda x: model.encode(x)[0]), images)
 
 
 if __name__ == "__main__":

@@ -43,11 +43,11 @@ def main(config: analysis.Config) -> None:
     """Fits a probe a step, reads every cell of the held-out images, prints and draws."""
     with analysis.start("linear_probe", config) as run:
         model, options = run.automata[0].model, config.analysis
-        images = run.automata[0].images(run.dataset.some_test_images(options.num_images))
-        x, labels = images.astype(np.float32), run.dataset.some_test_labels(options.num_images).astype(np.int32)
+        x = run.automata[0].images(run.dataset.some_test_images(options.num_images))
+        labels = run.dataset.some_test_labels(options.num_images).astype(np.int32)
         splits = {"num_splits": options.num_splits, "cells_per_image": options.cells_per_image}
         readings, held_out = cell_probe.probe(model, x, labels, **splits, seed=config.run.seed)
-        shares = cell_probe.accuracies(readings, held_out, images[held_out, ..., 0] > 0)
+        shares = cell_probe.accuracies(readings, held_out, x[held_out].max(axis=-1) > 0)
         times = shown_times([step.digit.shape[-1] for step in readings[:-1]])
         names = times | {-1: "3x3 pixels of the grown image"}
         rows = [

@@ -7,27 +7,9 @@ IWELBO with 128 samples on the test set: not given in the paper, -83.88 and -84.
 study. Ours: README.
 """
 
-import dataclasses
-
-from experiments import cli, pictures
-from vnca_jax.losses import elbo_loss
-from vnca_jax.models import ConvVAE
+from experiments import baseline, cli
+from experiments.baseline import ModelConfig
 from vnca_jax.train import TrainConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The model; the defaults are the paper's."""
-
-    image_size: int = 28
-    """Pixels a side; larger than the dataset's adds a zero border."""
-    latent_size: int = 128
-    """Numbers in z."""
-    encoder_width: int = 32
-    """Channels of the encoder's first convolution; each further one doubles them, and the decoder halves them again."""
-    encoder_depth: int = 4
-    """Convolutions of stride 2 in the encoder, and transposed ones in the decoder."""
-
 
 PRESETS: dict[cli.Preset, cli.Config] = {
     "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist")),
@@ -39,19 +21,9 @@ PRESETS: dict[cli.Preset, cli.Config] = {
 }
 
 
-def build(config: cli.Config, *, key):
-    """The model, its loss and the loss's first carry."""
-    model = ConvVAE(**dataclasses.asdict(config.model), key=key)
-    return model, elbo_loss(chunk_size=config.train.chunk_size), None
-
-
 def main(config: cli.Config) -> None:
     """Trains or resumes, evaluates and draws."""
-    with cli.start("mnist_baseline", config, config.model.image_size) as run:
-        model, loss, carry = build(config, key=run.keys.init)
-        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=run.keys.draw))
-        run.export_and_evaluate(state)
-        pictures.trained(run, state.model, key=run.keys.draw)
+    baseline.main("mnist_baseline", config)
 
 
 if __name__ == "__main__":

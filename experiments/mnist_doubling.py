@@ -6,35 +6,9 @@
 IWELBO with 128 samples on the test set: -84.23 nats in the paper, -83.56 in the reproduction study. Ours: README.
 """
 
-import dataclasses
-
-import jax.random as jr
-
-from experiments import cli, pictures
-from vnca_jax.losses import elbo_loss
-from vnca_jax.models import DoublingVNCA
+from experiments import cli, doubling
+from experiments.doubling import ModelConfig
 from vnca_jax.train import TrainConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The model; the defaults are the paper's."""
-
-    latent_size: int = 256
-    """Numbers in z, and in a cell."""
-    hidden_size: int = 256
-    """Channels inside the update network."""
-    num_doublings: int = 4
-    """Doublings, K; images have 2^(K + 1) pixels a side."""
-    steps_per_doubling: int = 8
-    """NCA steps before the first and after each doubling, M."""
-    num_blocks: int = 4
-    """Residual blocks of the update network."""
-    encoder_width: int = 32
-    """Channels of the encoder's first convolution; each further one doubles them."""
-    encoder_depth: int = 4
-    """Convolutions of stride 2 in the encoder."""
-
 
 PRESETS: dict[cli.Preset, cli.Config] = {
     "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist")),
@@ -46,22 +20,9 @@ PRESETS: dict[cli.Preset, cli.Config] = {
 }
 
 
-def build(config: cli.Config, *, key):
-    """The model, its loss and the loss's first carry."""
-    model = DoublingVNCA(**dataclasses.asdict(config.model), key=key)
-    return model, elbo_loss(chunk_size=config.train.chunk_size), None
-
-
 def main(config: cli.Config) -> None:
     """Trains or resumes, evaluates and draws."""
-    image_size = 2 ** (config.model.num_doublings + 1)
-    with cli.start("mnist_doubling", config, image_size) as run:
-        model, loss, carry = build(config, key=run.keys.init)
-        sample_key, growth_key = jr.split(run.keys.draw)
-        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=sample_key))
-        run.export_and_evaluate(state)
-        pictures.trained(run, state.model, key=sample_key)
-        pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), state.model, key=growth_key)
+    doubling.main("mnist_doubling", config)
 
 
 if __name__ == "__main__":

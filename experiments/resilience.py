@@ -49,7 +49,7 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
     found = measure(model, images, steps, key=measure_key, mesh=run.mesh)
     rows = recovery_rows(found, model.num_steps)
     print(f"\nRecovery over {len(images)} test images, z ~ q(z|x), mean +- standard error:")
-    print(f"{'state':<34}{'wrong pixels, %':>18}{'log p(x|z), nats':>22}{'bits':>22}")
+    print(f"{'state':<34}{'pixel error, %':>18}{'log p(x|z), nats':>22}{'bits':>22}")
     for name, terms in rows.items():
         (error, error_se), (log_px, log_px_se) = terms["pixel_error"], terms["log_px_given_z"]
         columns = f"{_format(100 * error, 100 * error_se):>18}{_format(log_px, log_px_se):>22}"
@@ -60,7 +60,10 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
         for name, curve in curves.items()
     }
     run.add_results(recovery={"num_images": len(images), "rows": rows}, curves=means)
-    for term, ylabel in (("pixel_error", "share of wrong pixels"), ("log_px_given_z", "log p(x|z), nats")):
+    for term, ylabel in (
+        ("pixel_error", "pixel error (binary: share of wrong pixels)"),
+        ("log_px_given_z", "log p(x|z), nats"),
+    ):
         series = {name: (np.arange(len(mean[term])), np.asarray(mean[term])) for name, mean in means.items()}
         figures.curves(run.figure(f"stability_{term}.png"), {"": series.pop("growth")}, xlabel="step", ylabel=ylabel)
         figures.curves(run.figure(f"healing_{term}.png"), series, xlabel="step after the damage", ylabel=ylabel)

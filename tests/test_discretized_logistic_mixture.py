@@ -284,3 +284,15 @@ def test_sizes():
         DiscretizedLogisticMixture(1).num_parameters(1)
     with pytest.raises(InputError, match="num_components is 0, but must be at least 1."):
         DiscretizedLogisticMixture(0)
+
+
+def test_pixel_error_by_hand():
+    """Two components of equal weight: red 0.2 and 0.4 on [-1, 1], green follows red by half, blue lies beyond 1."""
+    likelihood = DiscretizedLogisticMixture(2)
+    half = float(np.arctanh(0.5))
+    components = [[red, 0.1, 3.0, -2.0, -2.0, -2.0, half, 0.0, 0.0] for red in (0.2, 0.4)]
+    parameters = np.concatenate([[0.0, 0.0], np.ravel(components)])
+    x = np.zeros((1, 1, 3), np.float32)
+    expected = np.mean([(0.3 + 1) / 2, (0.1 + 0.15 + 1) / 2, 1.0])
+    found = likelihood.pixel_error(jnp.asarray(parameters, jnp.float32)[None, None], jnp.asarray(x))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

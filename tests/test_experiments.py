@@ -17,7 +17,6 @@ from experiments import cli, mnist_doubling
 from vnca_jax.checkpoint import import_model
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if "run.fit(" in p.read_text())
 TINY = ["--latent-size", "4", "--encoder-width", "4", "--encoder-depth", "1", "--num-updates", "3"]
 TINY += ["--cooldown-updates", "0", "--report-every", "2", "--limit", "6", "--num-samples", "4", "--batch-size", "8"]
 TINY_MODEL = {
@@ -26,6 +25,14 @@ TINY_MODEL = {
     "--stability-steps 7 --step-counts 2 5 --step-count-images 4 --step-count-samples 2",
     "mnist_baseline": "",
 }
+COLOURS = "--dataset coloured_digits --latent-size 12 "
+TINY_MODEL |= {
+    "celeba_doubling": COLOURS + "--num-doublings 2 " + TINY_MODEL["mnist_doubling"],
+    "emoji_doubling": COLOURS + "--num-doublings 2 " + TINY_MODEL["mnist_doubling"],
+    "celeba_nondoubling": COLOURS + "--image-size 8 --num-blocks 1 " + TINY_MODEL["mnist_nondoubling"],
+    "celeba_baseline": COLOURS + "--image-size 8",
+}
+EXPERIMENTS = sorted(TINY_MODEL)
 
 
 # Less optimized programs compile in half the time, and what a command has compiled the next one reads.
@@ -50,7 +57,10 @@ def tiny(name: str) -> list[str]:
     return TINY + TINY_MODEL[name].split()
 
 
-@pytest.fixture(scope="module", params=EXPERIMENTS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name.startswith("mnist") else pytest.mark.slow) for name in EXPERIMENTS],
+)
 def finished(request, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)
     ended = call(f"experiments.{request.param}", "--out", out, *tiny(request.param))
@@ -58,8 +68,9 @@ def finished(request, tmp_path_factory):
     return request.param, out, ended
 
 
-def test_there_are_experiments():
-    assert sorted(TINY_MODEL) == EXPERIMENTS
+def test_every_experiment_is_tested():
+    files = (ROOT / "experiments").glob("*_*.py")
+    assert sorted(path.stem for path in files if "cli.Config(" in path.read_text()) == EXPERIMENTS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -73,7 +84,8 @@ def test_what_a_run_writes(finished):
     name, out, ended = finished
     folder = out / name / "cpu"
     results = json.loads((folder / "results.json").read_text())
-    assert (results["experiment"], results["dataset"], results["updates"]) == (name, "digits", 3)
+    dataset = "digits" if name.startswith("mnist") else "coloured_digits"
+    assert (results["experiment"], results["dataset"], results["updates"]) == (name, dataset, 3)
     evaluation = results["evaluation"]
     assert (evaluation["num_samples"], evaluation["num_images"], evaluation["seed"]) == (4, 6, 0)
     nats = {term: value["nats"] for term, value in evaluation["terms"].items()}
@@ -103,7 +115,7 @@ def test_evaluation_of_a_run(finished, tmp_path):
     name, out, _ = finished
     folder = out / name / "cpu"
     model, header = import_model(folder)
-    assert (header["experiment"], header["step"], model.latent_size) == (name, 3, 4)
+    assert (header["experiment"], header["step"], model.image_size) == (name, 3, 8)
     args = ["--ckpt", folder, "--limit", 6, "--num-samples", 4]
     ended = call("vnca_jax.eval", *args, "--json", tmp_path / "bounds.json", "--num-devices", 1)
     assert ended.returncode == 0, ended.stderr

@@ -16,8 +16,8 @@ IMAGES_AT_ONCE = 125  # on each device
 
 
 class Readings(NamedTuple):
-    """What cells show of the images they stand for: the share of pixels where E[x] rounds to the wrong value, and
-    log p(x|cells) in nats; the leading axis counts steps, from zero.
+    """What cells show of the images they stand for: the likelihood's pixel error (of binary images the share of wrong
+    pixels), and log p(x|cells) in nats; the leading axis counts steps, from zero.
     """
 
     pixel_error: Float[Array | np.ndarray, "steps n"]
@@ -27,8 +27,7 @@ class Readings(NamedTuple):
 def read(model: Any, x: Float[Array, "n h w c"], cells: Float[Array, "n h w cell"]) -> Readings:
     """The readings of one state, without the axis of steps."""
     parameters = model.parameters(cells)
-    wrong = jnp.round(model.likelihood.mean(parameters)) != x
-    return Readings(wrong.mean(axis=(1, 2, 3)), model.likelihood.log_prob(parameters, x))
+    return Readings(model.likelihood.pixel_error(parameters, x), model.likelihood.log_prob(parameters, x))
 
 
 def follow(

@@ -29,3 +29,9 @@ class Bernoulli(eqx.Module):
     def mean(self, logits: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         """E[x] = sigmoid(logit)."""
         return jax.nn.sigmoid(logits)
+
+    def pixel_error(
+        self, logits: Float[Array, "*batch h w c"], x: Float[Array, "*batch h w c"]
+    ) -> Float[Array, "*batch"]:
+        """The share of pixels where E[x] rounds to the wrong value."""
+        return (jnp.round(self.mean(logits)) != x).mean(axis=(-3, -2, -1))

@@ -100,6 +100,19 @@ class DiscretizedLogisticMixture(eqx.Module):
         total, _ = jax.lax.scan(add_draw, zeros, jnp.asarray(_lattice_noise(), zeros.dtype), unroll=8)
         return _from_middle((jnp.exp(mixture.log_weight)[..., None] * total / LATTICE_SIZE).sum(axis=-2))
 
+    def pixel_error(
+        self, parameters: Float[Array, "*batch h w parameters"], x: Float[Array, "*batch h w 3"]
+    ) -> Float[Array, "*batch"]:
+        """The mean of |E[x] - x|, where E[x] is that of the logistics before they are rounded and cut off, cut off."""
+        mixture = self._mixture(parameters)
+        a, b, c = (mixture.coefficients[..., i] for i in range(3))
+        red = mixture.mean[..., 0]
+        green = mixture.mean[..., 1] + a * red
+        blue = mixture.mean[..., 2] + b * red + c * green
+        colours = jnp.stack([red, green, blue], axis=-1)
+        expected = (jnp.exp(mixture.log_weight)[..., None] * colours).sum(axis=-2)
+        return jnp.abs(jnp.clip(_from_middle(expected), 0, 1) - x).mean(axis=(-3, -2, -1))
+
     def _mixture(self, parameters):
         logits, rest = jnp.split(parameters, [self.num_components], axis=-1)
         mean, log_scale, coefficients = rearrange(

@@ -24,6 +24,10 @@ class Likelihood(Protocol):
         self, parameters: Float[Array, "*batch h w parameters"], /, *, key: PRNGKeyArray
     ) -> Float[Array, "*batch h w c"]: ...
 
+    def pixel_error(
+        self, parameters: Float[Array, "*batch h w parameters"], x: Float[Array, "*batch h w c"], /
+    ) -> Float[Array, "*batch"]: ...
+
     def mean(self, parameters: Float[Array, "*batch h w parameters"], /) -> Float[Array, "*batch h w c"]: ...
 
 

@@ -1,0 +1,68 @@
+"""What the experiments with the doubling VNCA share: the model's flags, its training and its pictures."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.random as jr
+
+from experiments import cli, pictures
+from vnca_jax.losses import elbo_loss
+from vnca_jax.models import DoublingVNCA
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The model; the defaults are the paper's for MNIST."""
+
+    latent_size: int = 256
+    """Numbers in z, and in a cell."""
+    hidden_size: int = 256
+    """Channels inside the update network."""
+    num_doublings: int = 4
+    """Doublings, K; images have 2^(K + 1) pixels a side."""
+    steps_per_doubling: int = 8
+    """NCA steps before the first and after each doubling, M."""
+    num_blocks: int = 4
+    """Residual blocks of the update network."""
+    encoder_width: int = 32
+    """Channels of the encoder's first convolution; each further one doubles them."""
+    encoder_depth: int = 4
+    """Convolutions of stride 2 in the encoder."""
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return 2 ** (self.num_doublings + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColourConfig:
+    """The likelihood of colours, and the weight of the KL."""
+
+    num_mixtures: int = 1
+    """Logistic components of a pixel's colour, L."""
+    beta: float = 1.0
+    """Weight of the KL; the paper takes 100 for better samples and a looser bound."""
+
+
+def build(config: cli.Config, *, key: Any, **changes: Any) -> tuple[DoublingVNCA, Any, None]:
+    """The model, its loss and the loss's first carry; `changes` are further arguments of the model."""
+    arguments, beta = dataclasses.asdict(config.model), 1.0
+    if isinstance(config.loss, ColourConfig):
+        arguments |= {"image_channels": 3, "num_mixtures": config.loss.num_mixtures}
+        beta = config.loss.beta
+    model = DoublingVNCA(**(arguments | changes), key=key)
+    return model, elbo_loss(beta=beta, chunk_size=config.train.chunk_size), None
+
+
+def main(experiment: str, config: cli.Config, **changes: Any) -> None:
+    """Trains or resumes, evaluates and draws."""
+    with cli.start(experiment, config, config.model.image_size) as run:
+        model, loss, carry = build(config, key=run.keys.init, **changes)
+        sample_key, growth_key = jr.split(run.keys.draw)
+        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=sample_key))
+        run.export_and_evaluate(state)
+        model = jax.device_get(state.model)
+        pictures.trained(run, model, key=sample_key)
+        pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), model, key=growth_key)
