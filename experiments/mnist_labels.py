@@ -51,17 +51,26 @@ def main(options: Options) -> None:
     labels = source.labels[matching.index]
     facts = facts_of(matching, labels) | {"seconds": round(seconds, 1)}
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<42}{value}")
+        print(f"{name.replace('_', ' '):<42}{as_words(value)}")
     directory = options.out / "mnist_labels"
     with claim(directory):
         command = shlex.join(["python", "-m", "experiments.mnist_labels", *sys.argv[1:]])
-        write_json(directory / "results.json", facts | {"command": command})
+        write_json(directory / "results.json", {"analysis": "mnist_labels"} | facts | {"command": command})
         write_csv(directory / "test_labels.csv", matching, labels)
         least_certain = np.argsort(matching.margin, kind="stable")[:PICTURED]
         chosen = source.images[matching.index[least_certain], ..., None]
         path = directory / "figures" / "least_certain.png"
         figures.reconstructions(path, binary[least_certain].astype(np.float32), chosen.astype(np.float32) / 255)
     print(f"\n{directory / 'test_labels.csv'}\n{path}")
+
+
+def as_words(value: Any) -> str:
+    """A value of the table: numbers to four digits, truths as yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def facts_of(matching: Matching, labels: UInt8[np.ndarray, " n"]) -> dict[str, Any]:

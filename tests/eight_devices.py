@@ -8,6 +8,7 @@ from pathlib import Path
 import tiny_training
 
 from vnca_jax import parallel
+from vnca_jax.data import stream
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
 from vnca_jax.losses import elbo_loss
@@ -42,6 +43,9 @@ def main(folder: Path) -> None:
     for num_devices in (1, 2, 4, 8):
         train_vnca(folder / f"vnca_{num_devices}", num_devices)
     tiny_training.run(folder / "carry", 3, num_devices=8)
+    resident_bytes, stream.DEVICE_BYTES["cpu"] = stream.DEFAULT_DEVICE_BYTES, 0
+    tiny_training.run(folder / "streamed", 3, num_devices=8)
+    stream.DEVICE_BYTES["cpu"] = resident_bytes
     model, images = tiny_training.tiny_vnca(), tiny_training.IMAGES[:5, 2:6, 2:6]
     evaluation = evaluate(model, images, num_samples=6, seed=3, mesh=parallel.make_mesh()).as_json()
     sentences = {

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_training import tiny_vnca
 
 from experiments import (
     analysis,
@@ -20,7 +21,6 @@ from experiments import (
     mnist_baseline,
     mnist_doubling,
 )
-from tests.tiny_training import tiny_vnca
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.models import ConvVAE
 

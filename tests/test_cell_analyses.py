@@ -6,11 +6,11 @@ import jax.random as jr
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from tiny_training import tiny_vnca
 
 from experiments import cell_probe
 from experiments.cell_channels import variance_parts
 from experiments.damage_during_growth import damaged_growths, difference, moments
-from tests.tiny_training import tiny_vnca
 from vnca_jax.models import ConvVAE
 
 

@@ -73,7 +73,7 @@ def test_digits():
     assert np.array_equal(dataset.train, digits.load().train)
 
 
-ALL = "binarized_mnist, digits and fashion_mnist"
+ALL = "binarized_mnist, celeba, coloured_digits, digits, emoji and fashion_mnist"
 
 
 def test_unknown_names():
@@ -83,7 +83,19 @@ def test_unknown_names():
     assert str(error.value) == expected
     with pytest.raises(InputError, match=f"^There is no dataset 'x', only {ALL}.$"):
         data.load("x")
-    assert data.DATASETS == ("binarized_mnist", "digits", "fashion_mnist")
+    assert data.DATASETS == ("binarized_mnist", "celeba", "coloured_digits", "digits", "emoji", "fashion_mnist")
+
+
+def test_sizes():
+    colours = "64x64 or 32x32"
+    asked = (("binarized_mnist", 32, "28x28"), ("digits", 0, "8x8"), ("celeba", 128, colours), ("emoji", 63, colours))
+    for name, size, sizes in asked:
+        with pytest.raises(InputError) as error:
+            data.load(name, size=size)
+        assert str(error.value) == (
+            f"{name} was asked for in {size}x{size} pixels, but comes in {sizes} only: ask for that or for none."
+        )
+    assert np.array_equal(data.load("digits", size=8).train, digits.load().train)
 
 
 def test_padded():
@@ -91,7 +103,7 @@ def test_padded():
     padded = data.Dataset("four", train=images, test=images[:0]).padded(4)
     assert padded.train[0, :, :, 0].tolist() == [[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0], [0, 0, 0, 0]]
     assert padded.name == "four" and padded.test.shape == (0, 4, 4, 1) and padded.train.dtype == np.uint8
-    assert padded.padded(4).train.tolist() == padded.train.tolist()
+    assert padded.padded(4) is padded
     for size in (2, 5):
         with pytest.raises(InputError) as error:
             padded.padded(size)

@@ -83,6 +83,16 @@ def test_a_pool_saved_on_eight_devices_goes_on_with_one(pooled_folder, tmp_path)
 
 
 @pytest.mark.usefixtures("compile_once")
+def test_batches_that_travel_train_to_the_same_bits(folder):
+    """The dataset on each of eight devices, and batches of which each device gets its part."""
+    resident, streamed = ((folder / name / "metrics.jsonl").read_text() for name in ("carry", "streamed"))
+    expected, found = ([json.loads(line) for line in lines.splitlines()] for lines in (resident, streamed))
+    for one, other in zip(expected, found, strict=True):
+        assert {name: value for name, value in one.items() if name != "seconds"} == {
+            name: value for name, value in other.items() if name != "seconds"
+        }
+
+
 def test_a_state_saved_on_eight_devices_goes_on_with_one(folder, tmp_path):
     expected = tiny_training.numbers(tiny_training.run(tmp_path, 6))
     lines = metrics.read(tmp_path / "metrics.jsonl")

@@ -40,7 +40,8 @@ ORDER = [
 # Folders or files that may import a package; for all others it is out of bounds.
 ONLY_IN = {
     "matplotlib": ("vnca_jax/figures.py", "tests/test_figures.py"),
-    "PIL": ("vnca_jax/figures.py", "tests/"),
+    "PIL": ("vnca_jax/figures.py", "vnca_jax/data/", "tests/"),
+    "fontTools": ("vnca_jax/data/", "tests/"),
     "tensorflow_datasets": ("vnca_jax/data/", "tests/"),
     "torch": ("benchmarks/", "tests/reference/"),
     "tensorflow": (),

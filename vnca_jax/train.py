@@ -21,6 +21,7 @@ from jaxtyping import Array, PRNGKeyArray, UInt8
 
 from vnca_jax import parallel
 from vnca_jax.checkpoint import Checkpoints
+from vnca_jax.data import stream
 from vnca_jax.data.order import batch_order
 from vnca_jax.errors import InputError
 from vnca_jax.losses import Batch, Loss
@@ -112,22 +113,26 @@ def make_advance(
     batch_size: int,
     max_steps: int,
     cooldown: range = range(0),
+    block_steps: int | None = None,
 ) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]:
     """A compiled `advance(state, images, num_steps) -> state, terms`: up to `max_steps` updates in one device call.
 
     The number of steps is a traced loop bound, so any grouping of updates into calls runs the same program and gives
     the same bits. Over the steps in `cooldown` the updates are scaled from 1 down to 1 / len(cooldown). `terms` holds
-    `max_steps` values a name, of which the first `num_steps` are set.
+    `max_steps` values a name, of which the first `num_steps` are set. `images` is the dataset, or if `block_steps` is
+    given a block of a BatchStream, which holds the batches of all these updates.
     """
     local_size = batch_size // mesh.size
 
     def run_steps(state, images, num_steps):
         order_key, noise_key = jr.split(state.key)
-        order = batch_order(order_key, state.step, max_steps, batch_size, len(images))
         index = jax.lax.axis_index(parallel.AXIS) * local_size + jnp.arange(local_size)
+        if block_steps is None:
+            order = batch_order(order_key, state.step, max_steps, batch_size, len(images))
 
         def one_step(i, state):
-            batch = Batch(images[order[i][index]].astype(jnp.float32), index)
+            some = images[order[i][index]] if block_steps is None else images[state.step % block_steps]
+            batch = Batch(some.astype(jnp.float32), index)
             key = jr.fold_in(noise_key, state.step)
             gradient_of = jax.value_and_grad(loss_fn, has_aux=True)
             (loss, (carry, terms)), gradient = gradient_of(state.model, state.carry, batch, key)
@@ -154,7 +159,7 @@ def make_advance(
     sharded = jax.shard_map(
         run_steps,
         mesh=mesh,
-        in_specs=(spec, parallel.REPLICATED, parallel.REPLICATED),
+        in_specs=(spec, parallel.REPLICATED if block_steps is None else stream.SPEC, parallel.REPLICATED),
         out_specs=(spec, parallel.REPLICATED),
         check_vma=False,
     )
@@ -190,16 +195,17 @@ def fit(
     step = int(state.step)
     max_steps = min(MAX_STEPS_PER_CALL, config.num_updates)
     sizes = {"batch_size": config.batch_size, "max_steps": max_steps, "cooldown": config.cooldown}
-    advance = make_advance(loss_fn, optimizer, mesh, **sizes)
-    device_images = parallel.place(images, mesh)
+    source = stream.make_source(images, batch_size=config.batch_size, mesh=mesh, key=jr.split(state.key)[0])
+    advance = make_advance(loss_fn, optimizer, mesh, **sizes, block_steps=source.block_steps)
     metrics = Metrics(directory, step=step, num_updates=config.num_updates)
     saved_at, steps_a_call = time.monotonic(), 1
     try:
         with _stop_requested() as stop:
             while step < config.num_updates:
                 next_report = (step // config.report_every + 1) * config.report_every
-                num_steps = min(steps_a_call, max_steps, config.num_updates - step, next_report - step)
-                state, terms, seconds = _timed(advance, state, device_images, num_steps)
+                last = min(config.num_updates, next_report, step + source.steps_left(step))
+                num_steps = min(steps_a_call, max_steps, last - step)
+                state, terms, seconds = _timed(advance, state, source.block(step), num_steps)
                 _record(metrics, step + 1, terms, seconds, checkpoints)
                 step += num_steps
                 steps_a_call = _next_call(steps_a_call, num_steps, seconds)
@@ -213,6 +219,7 @@ def fit(
                 if stopping and step < config.num_updates:
                     raise SystemExit(f"Stopped at update {step}, which is saved; the same command goes on from there.")
     finally:
+        source.close()
         metrics.close()
         checkpoints.close()
     return state

@@ -3,29 +3,61 @@
 import difflib
 from pathlib import Path
 
-from vnca_jax.data import binarized_mnist, digits, fashion_mnist
-from vnca_jax.data.dataset import Dataset
+from vnca_jax.data import binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist
+from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.labels import labelled
 from vnca_jax.errors import InputError
 
-__all__ = ["DATASETS", "Dataset", "labelled", "load"]
+__all__ = ["DATASETS", "SIZES", "Dataset", "labelled", "load"]
 
-DATASETS = ("binarized_mnist", "digits", "fashion_mnist")
+# The heights and widths in pixels in which each dataset can be had, the default first.
+SIZES = {
+    "binarized_mnist": binarized_mnist.IMAGE_SHAPE[:1],
+    "celeba": celeba.SIZES,
+    "coloured_digits": (8,),
+    "digits": (8,),
+    "emoji": emoji.SIZES,
+    "fashion_mnist": (28,),
+}
+DATASETS = tuple(SIZES)
 
 
-def load(name: str, *, data_dir: Path | None = None, cache_dir: Path | None = None, download: bool = True) -> Dataset:
-    """The dataset called `name`, one of DATASETS.
+def load(
+    name: str,
+    *,
+    size: int | None = None,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    download: bool = True,
+) -> Dataset:
+    """The dataset called `name`, one of DATASETS, in images of `size` x `size` pixels, one of SIZES[name].
 
     `data_dir` holds the official files, `cache_dir` (default $VNCA_CACHE_DIR, else ~/.cache/vnca_jax) what is made from
-    them, and `download` allows to fetch missing ones; `digits` needs none of these. Raises InputError for another
-    name, and for files that are missing or wrong.
+    them, and `download` allows to fetch missing ones, of MNIST and its like only; the digits need none of these. Raises
+    InputError for another name or size, and for files that are missing or wrong.
     """
+    size = _check(name, size)
     if name == "binarized_mnist":
         return binarized_mnist.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
-    if name == "digits":
-        return digits.load()
+    if name == "celeba":
+        return celeba.load(size=size, data_dir=data_dir, cache_dir=cache_dir)
+    if name == "coloured_digits":
+        return coloured_digits.load()
+    if name == "emoji":
+        return emoji.load(size=size, data_dir=data_dir, cache_dir=cache_dir)
     if name == "fashion_mnist":
         return fashion_mnist.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
-    nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.3)
-    suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    raise InputError(f"There is no dataset {name!r}, only {', '.join(DATASETS[:-1])} and {DATASETS[-1]}{suggestion}")
+    return digits.load()
+
+
+def _check(name: str, size: int | None) -> int:
+    """`size`, or the default one of the dataset `name`; InputError where there is no such dataset or size."""
+    if name not in SIZES:
+        nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.3)
+        suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
+        raise InputError(
+            f"There is no dataset {name!r}, only {', '.join(DATASETS[:-1])} and {DATASETS[-1]}{suggestion}"
+        )
+    size = SIZES[name][0] if size is None else size
+    check_size(name, size, SIZES[name])
+    return size

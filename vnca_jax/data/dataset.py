@@ -36,7 +36,7 @@ class Dataset:
         return np.arange(count) * len(self.test) // count
 
     def padded(self, size: int) -> "Dataset":
-        """The same images and labels with a zero border, centred in `size` x `size` pixels.
+        """The same images and labels with a zero border, centred in `size` x `size` pixels; itself without a border.
 
         Raises InputError where the border would be negative or not equally wide on both sides.
         """
@@ -47,6 +47,17 @@ class Dataset:
                 f"{self.name} has images of {height}x{width} pixels, which cannot be centred in {size}x{size}: "
                 f"choose a size of at least {max(height, width)} that differs from it by an even number."
             )
+        if not any(borders):
+            return self
         top, left = (border // 2 for border in borders)
         widths = ((0, 0), (top, top), (left, left), (0, 0))
         return replace(self, train=np.pad(self.train, widths), test=np.pad(self.test, widths))
+
+
+def check_size(name: str, size: int, sizes: tuple[int, ...]) -> None:
+    """Raises InputError unless the dataset `name`, which can be had in `sizes`, comes in `size` x `size` pixels too."""
+    if size not in sizes:
+        possible = " or ".join(f"{allowed}x{allowed}" for allowed in sizes)
+        raise InputError(
+            f"{name} was asked for in {size}x{size} pixels, but comes in {possible} only: ask for that or for none."
+        )
