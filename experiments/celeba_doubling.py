@@ -14,9 +14,9 @@ from vnca_jax.train import TrainConfig
 PRESETS: dict[cli.Preset, cli.Config] = {
     "paper": cli.Config(ModelConfig(num_doublings=5), cli.DataConfig("celeba"), loss=ColourConfig()),
     "cpu": cli.Config(
-        ModelConfig(latent_size=64, hidden_size=32, steps_per_doubling=4, encoder_width=16),
+        ModelConfig(latent_size=32, hidden_size=32, steps_per_doubling=4, encoder_width=16),
         cli.DataConfig("celeba"),
-        TrainConfig(num_updates=2000, learning_rate=1e-3, cooldown_updates=700, report_every=500),
+        TrainConfig(num_updates=1500, batch_size=16, learning_rate=1e-3, cooldown_updates=600, report_every=250),
         cli.RunConfig(num_samples=16, limit=200),
         ColourConfig(),
     ),

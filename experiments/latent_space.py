@@ -81,7 +81,7 @@ def main(config: analysis.Config) -> None:
                 shown = {f"{kind}, {plane}": in_planes[0][plane].astype(float) for kind, in_planes in flat.items()}
                 figures.scatter(run.figure(f"{plane.split()[0].lower()}.png"), shown, labels)
         rows = compare(found)
-        over = f"{options.num_draws} draws of {count} of {len(images)} test images, and their models"
+        over = f"{options.num_draws} draws of {count:,} of the {len(images):,} test images"
         print_table(
             f"Mean and 95 % interval over {over}:",
             ("measure", "VNCA", "baseline", "VNCA - baseline"),

@@ -30,6 +30,7 @@ ORDER = [
     "pool",
     "losses",
     "data",
+    "shipped",
     "checkpoint",
     "run_directory",
     "metrics",

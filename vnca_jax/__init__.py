@@ -1,7 +1,7 @@
 """Variational neural cellular automata in JAX: models, bounds and training; `vnca_jax.eval` is run as a module."""
 
 from vnca_jax.bounds import bits_per_dimension, elbo, iwelbo, sample_noise
-from vnca_jax.checkpoint import export_model, import_model
+from vnca_jax.checkpoint import export_model, import_model, pretrained
 from vnca_jax.data import load
 from vnca_jax.errors import InputError
 from vnca_jax.losses import elbo_loss, pool_loss
@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "make_mesh",
     "pool_loss",
+    "pretrained",
     "sample_noise",
 ]
 

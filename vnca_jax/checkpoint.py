@@ -12,14 +12,16 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import orbax.checkpoint as ocp
 
+from vnca_jax import shipped
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
 
@@ -28,6 +30,7 @@ SPARE_BYTES = 1 << 20  # of disk that a checkpoint needs beyond its arrays, at m
 TEMPORARY = ".orbax-checkpoint-tmp"  # at the end of a folder's name while Orbax writes in it
 
 T = TypeVar("T")
+Storage = Literal["float32", "float16"]  # of a model file's numbers; what is read is float32 again
 
 
 class Checkpoints:
@@ -153,16 +156,17 @@ def _disk_error(error):
 # --- a model as one file: a line of JSON, then the leaves ------------------------------------------------------------
 
 
-def export_model(path: Path, model: eqx.Module, **facts: Any) -> None:
+def export_model(path: Path, model: eqx.Module, *, storage: Storage = "float32", **facts: Any) -> None:
     """Writes `model` to `path`, whole or not at all: one line of JSON (class, sizes, `facts`, versions, the SHA-256 of
-    all else in the file), then its arrays. Raises InputError if the disk does not take it.
+    all else in the file), then its arrays, rounded to `storage`. Raises InputError if the disk does not take it.
     """
     leaves = io.BytesIO()
-    eqx.tree_serialise_leaves(leaves, model)
+    eqx.tree_serialise_leaves(leaves, jax.tree.map(lambda leaf: np.asarray(leaf, storage), model))
     header = {
         "format": FORMAT,
         "model": type(model).__name__,
         "sizes": hyperparameters(model),
+        "storage": storage,
         **facts,
         "versions": {name: version(name) for name in ("jax", "equinox")},
     }
@@ -183,11 +187,13 @@ def export_model(path: Path, model: eqx.Module, **facts: Any) -> None:
 
 
 def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The model in the file `path` and its header; `path` may be a run directory with a `model.eqx`.
+    """The model in the file `path` and its header; `path` may be a run directory with a `model.eqx`, or
+    `pretrained:NAME` for a model that comes with the project.
 
     Reads numbers and never runs code from the file. Raises InputError if there is none, it is not one of ours, or it is
     damaged.
     """
+    path = shipped.resolve(path)
     file_path = path / "model.eqx" if path.is_dir() else path
     if not file_path.exists():
         what = f"{path} holds no model.eqx" if path.is_dir() else f"There is no file {path}"
@@ -205,6 +211,15 @@ def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
     return _read_leaves(leaves, header, file_path), header
 
 
+def pretrained(name: str) -> Any:
+    """The trained model called `name` that comes with the project, or for want of one `name`_small.
+
+    Raises InputError, which lists the names, where there is neither, and for a damaged file.
+    """
+    model, _ = import_model(Path(f"{shipped.PREFIX}{name}"))
+    return model
+
+
 def _checksum(header: dict[str, Any], leaves: bytes) -> str:
     """The SHA-256 of all that a file holds but itself."""
     facts = {name: value for name, value in header.items() if name != "sha256"}
@@ -218,9 +233,12 @@ def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
             if not isinstance(size, str) and not (isinstance(size, int | float) and size <= len(leaves)):
                 raise ValueError("a size is no number and no name, or beyond what the file can hold")
         skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=jr.key(0))
-        model = eqx.tree_deserialise_leaves(file, skeleton)
+        stored = np.dtype({"float32": "float32", "float16": "float16"}[header.get("storage", "float32")])
+        stored_skeleton = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored), skeleton)
+        model = eqx.tree_deserialise_leaves(file, stored_skeleton)
         if file.read(1):
             raise ValueError("there is more in the file")
+        model = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), model, skeleton)
     except Exception as error:  # of many types, from NumPy, Equinox and the model's own checks
         raise InputError(
             f"{path} does not hold a {header['model']} of the sizes that it names; export or copy it again."

@@ -1,0 +1,82 @@
+"""Puts a trained model among those that come with the project, in half the bytes if its bound stays the same.
+
+    python -m experiments.release --run runs/mnist_doubling/paper --name mnist_doubling
+
+Rounds the numbers to float16, takes the IWELBO of the same test images and samples before and after, and refuses
+where the mean differs by more than 0.01 nats.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import tyro
+
+from vnca_jax import data, parallel, shipped
+from vnca_jax.checkpoint import export_model, import_model
+from vnca_jax.errors import InputError, reported
+from vnca_jax.eval import evaluate
+from vnca_jax.run_directory import write_json
+
+TOLERANCE = 0.01  # nats
+FACTS = ("dataset", "step", "experiment")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Which run, and under which name."""
+
+    run: Path
+    """The run's directory, with model.eqx and results.json."""
+    name: str
+    """Name of the model; one that is smaller than the paper's ends in _small."""
+    limit: int = 100
+    """Test images, evenly spread, whose bound is compared."""
+    num_samples: int = 128
+    """Importance samples an image."""
+    data_dir: Path | None = None
+    """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
+    pretrained: Path = shipped.FOLDER
+    """Folder of the models that come with the project."""
+
+
+def main(options: Options) -> None:
+    """Compares, writes the files and their checksums."""
+    model, header = import_model(options.run)
+    if not (options.run / "results.json").exists():
+        raise InputError(f"{options.run} has no results.json; release a run that has been evaluated.")
+    folder = options.pretrained / options.name
+    export_model(folder / "model.eqx", model, storage="float16", **{fact: header.get(fact) for fact in FACTS})
+    rounded, _ = import_model(folder)
+    name = header["dataset"]
+    size = model.image_size if model.image_size in data.SIZES.get(name, ()) else None
+    images = data.load(name, size=size, data_dir=options.data_dir).padded(model.image_size)
+    images = images.some_test_images(options.limit)
+    bounds = {
+        storage: evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=parallel.make_mesh()).terms[
+            "iwelbo"
+        ]
+        for storage, one in {"float32": model, "float16": rounded}.items()
+    }
+    change = bounds["float16"][0] - bounds["float32"][0]
+    print(f"IWELBO of {len(images)} images: {bounds['float32'][0]:.4f} nats, rounded {bounds['float16'][0]:.4f}")
+    if abs(change) > TOLERANCE:
+        shutil.rmtree(folder)
+        raise InputError(
+            f"Rounding {options.run} to float16 moves its bound by {change:.4f} nats, more than {TOLERANCE}."
+        )
+    results = json.loads((options.run / "results.json").read_text())
+    results["release"] = {"storage": "float16", "change_of_iwelbo_nats": change, "num_images": len(images)}
+    write_json(folder / "results.json", results)
+    files = sorted(path for path in options.pretrained.glob("*/*") if path.is_file())
+    digests = {str(p.relative_to(options.pretrained)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    write_json(options.pretrained / "checksums.json", digests)
+    print(f"{folder}: {(folder / 'model.eqx').stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    parallel.use_all_cores()
+    with reported():
+        main(tyro.cli(Options, prog="python -m experiments.release", description=__doc__))

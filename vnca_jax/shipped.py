@@ -1,0 +1,43 @@
+"""The trained models that come with the project: `pretrained/NAME/model.eqx`, each with the results.json of its run.
+
+`pretrained/checksums.json` has the SHA-256 of every file.
+"""
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+
+from vnca_jax.errors import InputError
+
+PREFIX = "pretrained:"
+SMALL = "_small"  # at the end of the name of a model that is smaller than the paper's
+FOLDER = Path(__file__).parent.parent / "pretrained"
+
+
+def names() -> list[str]:
+    """The models that there are."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/model.eqx"))
+
+
+def resolve(path: Path) -> Path:
+    """`path` as it is, or for `pretrained:NAME` the file of that model, whose SHA-256 has been checked.
+
+    Where there is no NAME, NAME_small stands in for it. Raises InputError for an unknown name or a damaged file.
+    """
+    if not str(path).startswith(PREFIX):
+        return path
+    name = str(path).removeprefix(PREFIX)
+    known = names()
+    if not known:
+        raise InputError(f"This installation has no folder {FOLDER}: clone the project to have its trained models.")
+    chosen = name if name in known else name + SMALL
+    if chosen not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
+        raise InputError(f"There is no pretrained model {name!r}, only {', '.join(known)}{suggestion}")
+    file = FOLDER / chosen / "model.eqx"
+    expected = json.loads((FOLDER / "checksums.json").read_text()).get(f"{chosen}/model.eqx")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        raise InputError(f"{file} is not the file that the project ships (its SHA-256 differs): restore it.")
+    return file
