@@ -4,7 +4,7 @@
     python -m experiments.ablations --preset paper --variations gru gated   some of them, on static binarized MNIST
 
 The paper has no numbers: bigger batches trained much better, one network a scale only slightly, nothing else helped.
-Ours: README. An hour on two cores; a run that was interrupted goes on, and a finished one is read.
+Ours: README. Half an hour on two cores; a run that was interrupted goes on, and a finished one is read.
 """
 
 import json
@@ -26,7 +26,7 @@ PRESETS: dict[cli.Preset, cli.Config] = {
     "cpu": cli.Config(
         ModelConfig(16, 16, num_doublings=2, steps_per_doubling=4, num_blocks=2, encoder_width=8, encoder_depth=2),
         cli.DataConfig("digits"),
-        TrainConfig(num_updates=600, learning_rate=2e-3, cooldown_updates=300, report_every=600),
+        TrainConfig(num_updates=200, learning_rate=2e-3, cooldown_updates=100, report_every=200),
         cli.RunConfig(num_samples=32),
         analysis=AblationConfig(),
     ),
@@ -57,7 +57,7 @@ def result_of(config: cli.Config, changes: dict[str, Any]) -> dict[str, Any]:
     path = folder / "results.json"
     if not path.exists() or json.loads(path.read_text())["config"] != cli.as_flags(config):
         print(f"\n{config.run.name}")
-        doubling.main("ablations", config, **changes)
+        doubling.main("ablations", config, pictured=False, **changes)
     model, _ = import_model(folder)
     return json.loads(path.read_text()) | {"parameters": sum(np.size(leaf) for leaf in jax.tree.leaves(model))}
 

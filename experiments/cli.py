@@ -105,7 +105,7 @@ class Run:
         self.drawn.append(path)
         return path
 
-    def fit(self, loss: Loss, model: Any, carry: Any, *, report: Callable[[int, Any], None]) -> TrainState:
+    def fit(self, loss: Loss, model: Any, carry: Any, *, report: Callable[[int, Any], None] | None) -> TrainState:
         """Trains on the training images, or resumes."""
         return fit(
             loss,
@@ -181,7 +181,8 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
         check_config(directory, as_flags(config), frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}))
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
         yield run
-        print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")
+        if run.drawn:
+            print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")
 
 
 @contextlib.contextmanager

@@ -56,13 +56,16 @@ def build(config: cli.Config, *, key: Any, **changes: Any) -> tuple[DoublingVNCA
     return model, elbo_loss(beta=beta, chunk_size=config.train.chunk_size), None
 
 
-def main(experiment: str, config: cli.Config, **changes: Any) -> None:
-    """Trains or resumes, evaluates and draws."""
+def main(experiment: str, config: cli.Config, *, pictured: bool = True, **changes: Any) -> None:
+    """Trains or resumes, evaluates, and draws if it is to be `pictured`."""
     with cli.start(experiment, config, config.model.image_size) as run:
         model, loss, carry = build(config, key=run.keys.init, **changes)
         sample_key, growth_key = jr.split(run.keys.draw)
-        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=sample_key))
+        report = pictures.reporter(run, key=sample_key) if pictured else None
+        state = run.fit(loss, model, carry, report=report)
         run.export_and_evaluate(state)
+        if not pictured:
+            return
         model = jax.device_get(state.model)
         pictures.trained(run, model, key=sample_key)
         pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), model, key=growth_key)

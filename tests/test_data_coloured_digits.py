@@ -26,7 +26,7 @@ def levels_and_ink(image):
 
 
 def test_every_pixel_is_its_level_of_one_ink(found):
-    raw = {bytes(level.astype(np.uint8)) for level in load_digits().images}
+    raw = {bytes(level.astype(np.uint8)) for level in load_digits(return_X_y=True)[0].reshape(-1, 8, 8)}
     binary, inks = data.load("digits"), set()
     for images, black_and_white in ((found.train, binary.train), (found.test, binary.test)):
         assert images.shape == (*black_and_white.shape[:3], 3) and images.dtype == np.uint8

@@ -220,7 +220,7 @@ def test_a_legend_stands_where_there_is_more_than_one_curve(tmp_path):
 
 
 def palette(*digits):
-    return [np.rint(255 * np.asarray(colormaps["tab10"].colors[digit])).astype(int) for digit in digits]
+    return [np.rint(255 * np.asarray(colormaps["tab10"](digit)[:3])).astype(int) for digit in digits]
 
 
 def test_points_stand_where_they_are_in_their_labels_colours(tmp_path):
@@ -264,4 +264,4 @@ def test_cells_have_their_labels_colours_and_pale_with_doubt(tmp_path):
 
 def test_diverging_colours():
     colours = figures.diverging(np.array([[-1.0, 0.0, 0.5, 1.0]])[None, :, :, None])[0, 0, :, 0]
-    np.testing.assert_allclose(colours, [figures.BLUE, [1, 1, 1], (1 + figures.RED) / 2, figures.RED])
+    np.testing.assert_allclose(colours, np.stack([figures.BLUE, np.ones(3), (1 + figures.RED) / 2, figures.RED]))

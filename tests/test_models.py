@@ -1,6 +1,7 @@
 """The doubling VNCA: its sizes counted by hand, what it does untrained, growth against decoding, refused sizes."""
 
 import itertools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ from vnca_jax.likelihoods import DiscretizedLogisticMixture
 from vnca_jax.models import DoublingVNCA
 
 # All different, so that none can stand for another.
-SIZES = {
+SIZES: Any = {
     "image_channels": 2,
     "latent_size": 5,
     "hidden_size": 4,

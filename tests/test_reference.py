@@ -5,6 +5,7 @@ nothing depends on a random generator, and float32 rounding is all that may diff
 """
 
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,7 +30,9 @@ def reference():
 
 @pytest.fixture(scope="module")
 def model(reference):
-    size = {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+    size: Any = {
+        name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")
+    }
     num_doublings = (size.pop("image_size") // 2).bit_length() - 1
     skeleton = eqx.filter_eval_shape(lambda: DoublingVNCA(num_doublings=num_doublings, **size, key=jr.key(0)))
     return as_model(skeleton, reference, "param")

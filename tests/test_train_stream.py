@@ -29,5 +29,6 @@ def test_what_fits_stays_on_the_devices(monkeypatch):
     assert isinstance(resident, stream.Resident)
     np.testing.assert_array_equal(resident.block(5), images)
     monkeypatch.setitem(stream.DEVICE_BYTES, "cpu", images.nbytes - 1)
-    with stream.make_source(images, batch_size=8, mesh=mesh, key=key) as streamed:
-        assert streamed.block_steps == stream.BLOCK_BYTES // (8 * images[0].nbytes)
+    streamed = stream.make_source(images, batch_size=8, mesh=mesh, key=key)
+    assert streamed.block_steps == stream.BLOCK_BYTES // (8 * images[0].nbytes)
+    streamed.close()

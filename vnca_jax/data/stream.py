@@ -3,6 +3,7 @@
 import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ class Resident:
     block_steps = None
 
     def __init__(self, images: UInt8[np.ndarray, "n h w c"], mesh: Mesh):
-        self._images = parallel.place(images, mesh)
+        self._images: Any = parallel.place(images, mesh)
 
     def block(self, step: int) -> UInt8[Array, "n h w c"]:
         """All images, whatever the update."""
