@@ -53,7 +53,8 @@ PRESETS: dict[cli.Preset, analysis.Config] = {
 def main(config: analysis.Config) -> None:
     """Encodes, measures and draws."""
     with analysis.start("latent_space", config) as run:
-        options, images, rng = config.analysis, run.dataset.test, np.random.default_rng(config.run.seed)
+        options, rng = config.analysis, np.random.default_rng(config.run.seed)
+        images, test_labels = run.dataset.test, run.dataset.some_test_labels(None)
         ends = rng.choice(len(images), (options.num_interpolations, 2), replace=False)
         for i, one in enumerate(run.automata):
             path = run.figure(f"interpolation{i or ''}.png")
@@ -63,7 +64,7 @@ def main(config: analysis.Config) -> None:
         count, found = min(options.num_images, len(images)), []
         for draw in tqdm(range(options.num_draws), desc="measuring", unit="draw", dynamic_ncols=True):
             drawn, seed = rng.choice(len(images), count, replace=False), config.run.seed + draw
-            labels = run.dataset.test_labels[drawn].astype(int)
+            labels = test_labels[drawn].astype(int)
             flat = {
                 kind: [planes(latents[drawn], perplexity=options.perplexity, seed=seed) for latents in some]
                 for kind, some in encodings.items()

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import jax
 import jax.random as jr
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_models_of_the_variations():
     assert isinstance(model_of("gru").update, GRUUpdate) and isinstance(model_of("gated").update, GatedUpdate)
     networks = model_of("one_per_scale").update
     assert isinstance(networks, tuple) and len(networks) == BASE.model.num_doublings + 1
-    first, second = (np.asarray(network.perceive.weight) for network in networks[:2])
+    first, second = (np.asarray(jax.tree.leaves(network)[0]) for network in networks[:2])
     assert not np.array_equal(first, second)
     assert model_of("colours_4").likelihood.num_parameters(3) == 40
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-from pathlib import Path
 
 import jax.random as jr
 import numpy as np
@@ -137,4 +136,4 @@ def test_every_preset_is_an_analysis():
         assert set(module.PRESETS) == {"cpu", "paper"}
         assert isinstance(module.PRESETS["paper"], analysis.Config)
         assert dataclasses.is_dataclass(module.PRESETS["paper"].analysis)
-        assert Path(module.__file__).stem in (module.__doc__ or "")
+        assert f"python -m {module.__name__} --preset cpu" in (module.__doc__ or "")

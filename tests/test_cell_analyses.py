@@ -53,7 +53,7 @@ def test_neighbourhoods_of_a_corner():
 def test_accuracy_counts_an_image_once_and_splits_its_parts():
     right = np.zeros((3, 2, 2), np.float32)
     right[0], right[2, 0] = 1, 1  # image 5 twice: all right, none right; image 8: its upper row
-    step = cell_probe.Readings(np.zeros((3, 2, 2), int), right, right)
+    step = cell_probe.Readings(jnp.zeros((3, 2, 2), int), jnp.asarray(right), jnp.asarray(right))
     on_digit = np.zeros((3, 2, 2), bool)
     on_digit[:, 0, 0] = True
     [found] = cell_probe.accuracies([step], np.array([5, 5, 8]), on_digit)

@@ -73,7 +73,7 @@ def test_digits():
     assert np.array_equal(dataset.train, digits.load().train)
 
 
-ALL = "binarized_mnist, celeba, coloured_digits, digits, emoji and fashion_mnist"
+ALL = "binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist and fashion_mnist_grey"
 
 
 def test_unknown_names():
@@ -83,7 +83,7 @@ def test_unknown_names():
     assert str(error.value) == expected
     with pytest.raises(InputError, match=f"^There is no dataset 'x', only {ALL}.$"):
         data.load("x")
-    assert data.DATASETS == ("binarized_mnist", "celeba", "coloured_digits", "digits", "emoji", "fashion_mnist")
+    assert ", ".join(data.DATASETS) == ALL.replace(" and ", ", ")
 
 
 def test_sizes():

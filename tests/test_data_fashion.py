@@ -79,3 +79,17 @@ def test_prepared_tfds_copy(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(InputError, match="fashion_mnist was not found"):
         data.load("fashion_mnist", download=False)
+
+
+def test_grey_levels_as_three_equal_colours(tiny, tmp_path):
+    tiny_mnist.write(tmp_path / "given", tiny)
+    dataset = data.load("fashion_mnist_grey", data_dir=tmp_path / "given", download=False)
+    assert dataset.name == "fashion_mnist_grey"
+    for split, images, labels in (
+        ("train", dataset.train, dataset.train_labels),
+        ("test", dataset.test, dataset.test_labels),
+    ):
+        assert images.dtype == np.uint8 and images.shape == (*tiny[split].images.shape, 3)
+        for colour in range(3):
+            np.testing.assert_array_equal(images[..., colour], tiny[split].images)
+        np.testing.assert_array_equal(labels, tiny[split].labels)

@@ -18,6 +18,7 @@ SIZES = {
     "digits": (8,),
     "emoji": emoji.SIZES,
     "fashion_mnist": (28,),
+    "fashion_mnist_grey": (28,),
 }
 DATASETS = tuple(SIZES)
 
@@ -45,8 +46,9 @@ def load(
         return coloured_digits.load()
     if name == "emoji":
         return emoji.load(size=size, data_dir=data_dir, cache_dir=cache_dir)
-    if name == "fashion_mnist":
-        return fashion_mnist.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
+    if name in (fashion_mnist.NAME, fashion_mnist.GREY_NAME):
+        grey = name == fashion_mnist.GREY_NAME
+        return fashion_mnist.load(grey=grey, data_dir=data_dir, cache_dir=cache_dir, download=download)
     return digits.load()
 
 

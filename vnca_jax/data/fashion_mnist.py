@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul & Vollgraf, 2017), binarized at half of full intensity: clothes in MNIST's format."""
+"""Fashion-MNIST (Xiao, Rasul & Vollgraf, 2017), clothes in MNIST's format: binarized, or in its 256 grey levels."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from vnca_jax.data.mnist_files import MnistFiles, read_split, what_to_do
 from vnca_jax.errors import InputError
 
 NAME = "fashion_mnist"
+GREY_NAME = "fashion_mnist_grey"
 THRESHOLD = 128  # of the pixel values 0..255
 FASHION_MNIST = MnistFiles(
     name=NAME,
@@ -31,10 +32,13 @@ FASHION_MNIST = MnistFiles(
 )
 
 
-def load(*, data_dir: Path | None = None, cache_dir: Path | None = None, download: bool = True) -> Dataset:
+def load(
+    *, grey: bool = False, data_dir: Path | None = None, cache_dir: Path | None = None, download: bool = True
+) -> Dataset:
     """60,000 training and 10,000 test labelled images of 28x28x1 pixels; a pixel is 1 where it is at least 128 of 255.
 
-    Looks where `mnist_files.read_split` does. Raises InputError where a file is wrong, or none is found.
+    If `grey` they are 28x28x3 levels of 255, the same in all three colours, for a likelihood of colours. Looks where
+    `mnist_files.read_split` does. Raises InputError where a file is wrong, or none is found.
     """
     found = [
         read_split(FASHION_MNIST, split, data_dir=data_dir, cache_dir=cache_dir, download=download)
@@ -45,11 +49,16 @@ def load(*, data_dir: Path | None = None, cache_dir: Path | None = None, downloa
         raise InputError(
             f"{NAME} was not found and downloads are switched off: {what_to_do(FASHION_MNIST, 'train', 'test')}"
         )
-    return Dataset(
-        NAME, binarized(train.images), binarized(test.images), train_labels=train.labels, test_labels=test.labels
-    )
+    name, as_pixels = (GREY_NAME, as_colours) if grey else (NAME, binarized)
+    pixels = as_pixels(train.images), as_pixels(test.images)
+    return Dataset(name, *pixels, train_labels=train.labels, test_labels=test.labels)
 
 
 def binarized(images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n h w 1"]:
     """1 where a pixel is at least THRESHOLD."""
     return (images[..., None] >= THRESHOLD).astype(np.uint8)
+
+
+def as_colours(images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """Grey levels as colours."""
+    return np.repeat(images[..., None], 3, axis=-1)
