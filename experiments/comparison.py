@@ -179,7 +179,10 @@ def read_result(path: Path) -> Result | None:
 
 
 def differences(result: Result, published: Published) -> tuple[str, ...]:
-    """What sets a run apart from the paper's configuration, or on other data from the cpu preset, in words."""
+    """What sets a run apart from the paper's configuration, or on other data from the cpu preset, in words.
+
+    A flag that came after the run says nothing about it: new flags leave the paper's configuration what it was.
+    """
     on_papers_data = _on_papers_data(result)
     expected = _preset(published.experiment, "paper" if on_papers_data else "cpu")
     if expected is None:
@@ -189,8 +192,8 @@ def differences(result: Result, published: Published) -> tuple[str, ...]:
     images = found.pop("images")
     expected = expected | (published.flags if on_papers_data else {})
     expected = {name: value for name, value in expected.items() if name not in silent | {"seed", "limit"}}
-    names = sorted(dict.fromkeys((*expected, *found)), key=lambda name: LAST.index(name) if name in LAST else -1)
-    names = [name for name in names if name not in found or name not in expected or found[name] != expected[name]]
+    names = sorted(found, key=lambda name: LAST.index(name) if name in LAST else -1)
+    names = [name for name in names if name not in expected or found[name] != expected[name]]
     said = [_in_words(name, found) for name in names]
     sizes = ("latent-size", "hidden-size")
     if set(sizes) <= set(names) and found.get(sizes[0]) == found.get(sizes[1]) is not None:
@@ -204,8 +207,6 @@ def differences(result: Result, published: Published) -> tuple[str, ...]:
 
 
 def _in_words(name, found):
-    if name not in found:
-        return f"{name.replace('-', ' ')} not recorded"
     value = found[name]
     if name == "cooldown-updates" and not value:
         return "a constant step size"

@@ -15,8 +15,8 @@ PRESETS: dict[cli.Preset, cli.Config] = {
     "cpu": cli.Config(
         ModelConfig(latent_size=32, hidden_size=32, steps_per_doubling=4, encoder_width=16),
         cli.DataConfig("emoji"),
-        TrainConfig(num_updates=1500, batch_size=16, learning_rate=1e-3, cooldown_updates=600, report_every=250),
-        cli.RunConfig(num_samples=16, limit=200),
+        TrainConfig(num_updates=800, batch_size=16, learning_rate=1e-3, cooldown_updates=190, report_every=200),
+        cli.RunConfig(num_samples=16, limit=100),
         ColourConfig(),
     ),
 }
