@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 import tiny_training
 from test_discretized_logistic_mixture import log_prob_by_formula
 
@@ -12,6 +13,7 @@ from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.likelihoods import DiscretizedLogisticMixture
 
 
+@pytest.mark.slow
 def test_losses_take_levels(tmp_path):
     """A colour model's losses see level / 255, have finite gradients, and its file gives the same model back."""
     model = tiny_training.tiny_vnca(image_channels=3, num_mixtures=1, latent_size=10)

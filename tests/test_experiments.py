@@ -59,7 +59,14 @@ def tiny(name: str) -> list[str]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[] if name.startswith("mnist") else pytest.mark.slow) for name in EXPERIMENTS],
+    params=[
+        "mnist_doubling",
+        "mnist_nondoubling",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mnist_baseline", "celeba_nondoubling", "emoji_doubling")
+        ),
+    ],
 )
 def finished(request, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)

@@ -14,6 +14,7 @@ from torch_layout import assert_close
 from vnca_jax import bounds
 from vnca_jax.models import ConvVAE
 
+pytestmark = pytest.mark.slow
 PATH = Path(__file__).parent / "reference" / "colour_conv_vae.npz"
 
 

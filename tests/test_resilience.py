@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 import tiny_training
 
 from vnca_jax import automaton, parallel, resilience
@@ -19,6 +20,7 @@ def by_hand(model, x, cells):
     return ((logits > 0) != x).mean(), -np.logaddexp(0, (1 - 2 * x) * logits).sum()
 
 
+@pytest.mark.slow
 def test_measure():
     model = tiny_training.tiny_nondoubling(num_steps=3)
     found = resilience.measure(model, IMAGES, 7, key=KEY, mesh=parallel.make_mesh(1))

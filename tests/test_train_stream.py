@@ -1,6 +1,7 @@
 """A dataset that does not fit on a device trains to the same bits as one that does."""
 
 import numpy as np
+import pytest
 import tiny_training
 
 from vnca_jax import parallel
@@ -9,6 +10,7 @@ from vnca_jax.data import stream
 NUM_UPDATES = 11  # past the first epoch of 21 images in batches of 8, and past two blocks of four updates
 
 
+@pytest.mark.slow
 def test_the_same_bits(tmp_path, monkeypatch):
     resident = tiny_training.run(tmp_path / "resident", NUM_UPDATES)
     monkeypatch.setitem(stream.DEVICE_BYTES, "cpu", 0)
