@@ -13,6 +13,8 @@ import tiny_training
 from vnca_jax import metrics, parallel
 from vnca_jax.eval import evaluate
 
+pytestmark = pytest.mark.slow  # one process with eight devices compiles for a minute or two
+
 # Less optimized programs compile in half the time.
 XLA_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
