@@ -173,9 +173,7 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     """
     mesh = parallel.make_mesh(config.run.num_devices)
     parallel.check_divisible("--batch-size", config.train.batch_size, mesh)
-    name = config.data.dataset
-    size = image_size if image_size in data.SIZES.get(name, ()) else None
-    dataset = data.load(name, size=size, data_dir=config.data.data_dir).padded(image_size)
+    dataset = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir)
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
     with _removed_if_nothing_came(directory), claim(directory):
         check_config(directory, as_flags(config), frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}))

@@ -24,7 +24,7 @@ from vnca_jax import data, figures
 from vnca_jax.data import mnist
 from vnca_jax.data.matching import Matching, match
 from vnca_jax.errors import InputError, reported
-from vnca_jax.run_directory import claim, write_json
+from vnca_jax.run_directory import claim, write_json, write_text
 
 PICTURED = 16  # pairs
 
@@ -97,7 +97,7 @@ def write_csv(path: Path, matching: Matching, labels: UInt8[np.ndarray, " n"]) -
     """index,label,mnist_index,margin: a line for each binary image in the order of its file."""
     columns = zip(labels, matching.index, matching.margin, strict=True)
     lines = [f"{i},{label},{index},{margin:.6g}" for i, (label, index, margin) in enumerate(columns)]
-    path.write_text("\n".join(["index,label,mnist_index,margin", *lines]) + "\n")
+    write_text(path, "\n".join(["index,label,mnist_index,margin", *lines]) + "\n")
 
 
 if __name__ == "__main__":

@@ -50,18 +50,14 @@ def main(options: Options) -> None:
     folder = options.pretrained / options.name
     export_model(folder / "model.eqx", model, storage="float16", **{fact: header.get(fact) for fact in FACTS})
     rounded, _ = import_model(folder)
-    name = header["dataset"]
-    size = model.image_size if model.image_size in data.SIZES.get(name, ()) else None
-    images = data.load(name, size=size, data_dir=options.data_dir).padded(model.image_size)
-    images = images.some_test_images(options.limit)
-    bounds = {
-        storage: evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=parallel.make_mesh()).terms[
-            "iwelbo"
-        ]
-        for storage, one in {"float32": model, "float16": rounded}.items()
-    }
-    change = bounds["float16"][0] - bounds["float32"][0]
-    print(f"IWELBO of {len(images)} images: {bounds['float32'][0]:.4f} nats, rounded {bounds['float16'][0]:.4f}")
+    dataset = data.load_padded(header["dataset"], model.image_size, data_dir=options.data_dir)
+    images, mesh = dataset.some_test_images(options.limit), parallel.make_mesh()
+    before, after = (
+        evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=mesh).terms["iwelbo"][0]
+        for one in (model, rounded)
+    )
+    change = after - before
+    print(f"IWELBO of {len(images)} images: {before:.4f} nats, rounded {after:.4f}")
     if abs(change) > TOLERANCE:
         shutil.rmtree(folder)
         raise InputError(

@@ -6,14 +6,12 @@
 Reads every results.json; computes no bound itself.
 """
 
-import contextlib
 import csv
 import dataclasses
 import importlib.util
 import io
 import itertools
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ import tyro
 from experiments.comparison import Comparison, Row, compare
 from experiments.published import Published
 from vnca_jax.errors import InputError, reported
+from vnca_jax.run_directory import write_text
 
 DEFAULT_FOLDERS = (Path("runs"), Path("pretrained"))
 MARKERS = ("<!-- table -->", "<!-- /table -->")
@@ -67,7 +66,7 @@ def main(options: Options) -> None:
         files[options.readme] = in_readme(options.readme, comparison)
     print(terminal(comparison), "\nWritten:", sep="\n")
     for path, text in files.items():
-        write(path, text)
+        write_text(path, text)
         print(f"  {path}")
 
 
@@ -255,21 +254,6 @@ def in_readme(path: Path, comparison: Comparison) -> str:
             f"--readme is {path}, which must have {begin} and below it {end}, each once; put them where the table goes."
         )
     return f"{before}{begin}\n\n{markdown(comparison)}\n{end}{after}"
-
-
-def write(path: Path, text: str) -> None:
-    """Writes `text` to `path` whole or not at all, making its folder; raises InputError if that fails."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another place."
-        ) from error
 
 
 if __name__ == "__main__":

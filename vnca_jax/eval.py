@@ -194,8 +194,7 @@ def main(options: Options) -> Evaluation:
     name = options.dataset or header.get("dataset")
     if name is None:
         raise InputError(f"{options.ckpt} does not say which dataset it was trained on; name one with --dataset.")
-    size = model.image_size if model.image_size in data.SIZES.get(name, ()) else None
-    dataset = data.load(name, size=size, data_dir=options.data_dir).padded(model.image_size)
+    dataset = data.load_padded(name, model.image_size, data_dir=options.data_dir)
     images = dataset.some_test_images(options.limit)
     evaluation = evaluate(model, images, num_samples=options.num_samples, seed=options.seed, mesh=mesh)
     print(f"{header['model']} of {options.ckpt}, {header.get('step', 'unknown')} updates, on {dataset.name}")

@@ -36,10 +36,16 @@ def claim(directory: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` to `path` whole or not at all; raises InputError if the disk does not take it."""
+    """Writes `value` to `path` as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` whole or not at all, in a folder made if need be; raises InputError if that fails."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

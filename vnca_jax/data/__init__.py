@@ -8,7 +8,7 @@ from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.labels import labelled
 from vnca_jax.errors import InputError
 
-__all__ = ["DATASETS", "SIZES", "Dataset", "labelled", "load"]
+__all__ = ["DATASETS", "SIZES", "Dataset", "labelled", "load", "load_padded"]
 
 # The heights and widths in pixels in which each dataset can be had, the default first.
 SIZES = {
@@ -50,6 +50,15 @@ def load(
         grey = name == fashion_mnist.GREY_NAME
         return fashion_mnist.load(grey=grey, data_dir=data_dir, cache_dir=cache_dir, download=download)
     return digits.load()
+
+
+def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> Dataset:
+    """The dataset called `name` in images of `image_size` pixels a side: in that size if it can be had, else padded.
+
+    Raises InputError as `load` and `Dataset.padded` do.
+    """
+    size = image_size if image_size in SIZES.get(name, ()) else None
+    return load(name, size=size, data_dir=data_dir).padded(image_size)
 
 
 def _check(name: str, size: int | None) -> int:
