@@ -7,9 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+from experiments import cli
 from experiments.cli import Preset
 from vnca_jax import data
 from vnca_jax.checkpoint import import_model
@@ -121,8 +119,8 @@ class Analysis:
             "dataset": self.dataset_name,
             "models": models,
             "seed": self.config.run.seed,
-            "command": shlex.join(["python", "-m", f"experiments.{self.experiment}", *sys.argv[1:]]),
-            "versions": {"python": platform.python_version(), "jax": jax.__version__},
+            "command": cli.command_of(self.experiment),
+            "versions": cli.versions(),
         }
         write_json(self.directory / "results.json", about | facts)
 
@@ -148,7 +146,7 @@ def start(experiment: str, config: Config) -> Iterator[Analysis]:
         for one in (*automata, *baselines):
             print(f"{one.header['model']} of {one.path}, {one.header.get('step', 'unknown')} updates on {name}")
         yield analysis
-        print("\nPictures:", *(f"  {path}" for path in analysis.drawn), sep="\n")
+        cli.print_pictures(analysis.drawn)
 
 
 def _load(experiment: str, paths: Sequence[Path], run: RunConfig) -> list[Trained]:
@@ -161,13 +159,6 @@ def _load(experiment: str, paths: Sequence[Path], run: RunConfig) -> list[Traine
             wanted = dataclasses.replace(preset.run, preset=run.preset, out=run.out)
             module.main(dataclasses.replace(preset, run=wanted))
     return [Trained(*import_model(path), path) for path in paths]
-
-
-def check_at_least(options: Any, smallest: dict[str, int]) -> None:
-    """Raises InputError that names the first flag of `options` below its smallest value."""
-    for name, least in smallest.items():
-        if (value := getattr(options, name)) < least:
-            raise InputError(f"--{name.replace('_', '-')} is {value}, but must be at least {least}.")
 
 
 def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."]) -> Any:

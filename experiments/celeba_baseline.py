@@ -8,7 +8,7 @@ The paper gives no number for it. Ours: README.
 
 from experiments import baseline, cli
 from experiments.baseline import ModelConfig
-from experiments.doubling import ColourConfig
+from experiments.elbo import ColourConfig
 from vnca_jax.train import TrainConfig
 
 PRESETS: dict[cli.Preset, cli.Config] = {

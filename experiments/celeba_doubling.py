@@ -8,7 +8,8 @@ IWELBO with 128 samples on the test set: 4.42 bits per dimension in the paper, 5
 """
 
 from experiments import cli, doubling
-from experiments.doubling import ColourConfig, ModelConfig
+from experiments.doubling import ModelConfig
+from experiments.elbo import ColourConfig
 from vnca_jax.train import TrainConfig
 
 PRESETS: dict[cli.Preset, cli.Config] = {

@@ -29,7 +29,7 @@ class ChannelsConfig:
     """Test images whose growth is measured."""
 
     def __post_init__(self):
-        analysis.check_at_least(self, {"num_images": 20})
+        cli.check_at_least(self, {"num_images": 20})
 
 
 PRESETS: dict[cli.Preset, analysis.Config] = {

@@ -7,7 +7,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,9 +64,7 @@ class RunConfig:
     """Evaluate only so many test images, evenly spread over the test set; None is all."""
 
     def __post_init__(self):
-        for flag, value, smallest in (("--num-samples", self.num_samples, 1), ("--limit", self.limit, 2)):
-            if value is not None and value < smallest:
-                raise InputError(f"{flag} is {value}, but must be at least {smallest}.")
+        check_at_least(self, {"num_samples": 1, "limit": 2})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +130,10 @@ class Run:
             "dataset": dataset.name,
             "updates": step,
             "training_seconds": round(float(seconds), 1),
-            "command": shlex.join(["python", "-m", f"experiments.{self.experiment}", *sys.argv[1:]]),
+            "command": command_of(self.experiment),
             "evaluation": result.as_json(),
             "config": as_flags(self.config),
-            "versions": {"python": platform.python_version(), "jax": jax.__version__},
+            "versions": versions(),
         }
         write_json(self.directory / "results.json", facts)
         print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
@@ -180,7 +178,7 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
         yield run
         if run.drawn:
-            print("\nPictures:", *(f"  {path}" for path in run.drawn), sep="\n")
+            print_pictures(run.drawn)
 
 
 @contextlib.contextmanager
@@ -197,6 +195,28 @@ def _removed_if_nothing_came(directory: Path) -> Iterator[None]:
                 for folder in new[1:]:
                     folder.rmdir()
         raise
+
+
+def check_at_least(options: Any, smallest: dict[str, int]) -> None:
+    """Raises InputError that names the first flag of `options` below its smallest value; None is no value."""
+    for name, least in smallest.items():
+        if (value := getattr(options, name)) is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} is {value}, but must be at least {least}.")
+
+
+def command_of(experiment: str) -> str:
+    """The command line that is running."""
+    return shlex.join(["python", "-m", f"experiments.{experiment}", *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """What a result was computed with."""
+    return {"python": platform.python_version(), "jax": jax.__version__}
+
+
+def print_pictures(paths: Sequence[Path]) -> None:
+    """The list that a command ends with."""
+    print("\nPictures:", *(f"  {path}" for path in paths), sep="\n")
 
 
 def as_flags(config: Config) -> dict[str, Any]:

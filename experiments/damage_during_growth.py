@@ -33,7 +33,7 @@ class DamageConfig:
     """Samples z ~ p(z) that are grown, with the damage and without."""
 
     def __post_init__(self):
-        analysis.check_at_least(self, {"num_samples": PICTURED})
+        cli.check_at_least(self, {"num_samples": PICTURED})
 
 
 PRESETS: dict[cli.Preset, analysis.Config] = {

@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.random as jr
 
-from experiments import cli, pictures
-from vnca_jax.losses import elbo_loss
+from experiments import cli, elbo, pictures
 from vnca_jax.models import DoublingVNCA
 
 
@@ -36,30 +35,10 @@ class ModelConfig:
         return 2 ** (self.num_doublings + 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class ColourConfig:
-    """The likelihood of colours, and the weight of the KL."""
-
-    num_mixtures: int = 1
-    """Logistic components of a pixel's colour, L."""
-    beta: float = 1.0
-    """Weight of the KL; the paper takes 100 for better samples and a looser bound."""
-
-
-def build(config: cli.Config, *, key: Any, **changes: Any) -> tuple[DoublingVNCA, Any, None]:
-    """The model, its loss and the loss's first carry; `changes` are further arguments of the model."""
-    arguments, beta = dataclasses.asdict(config.model), 1.0
-    if isinstance(config.loss, ColourConfig):
-        arguments |= {"image_channels": 3, "num_mixtures": config.loss.num_mixtures}
-        beta = config.loss.beta
-    model = DoublingVNCA(**(arguments | changes), key=key)
-    return model, elbo_loss(beta=beta, chunk_size=config.train.chunk_size), None
-
-
 def main(experiment: str, config: cli.Config, *, pictured: bool = True, **changes: Any) -> None:
     """Trains or resumes, evaluates, and draws if it is to be `pictured`."""
     with cli.start(experiment, config, config.model.image_size) as run:
-        model, loss, carry = build(config, key=run.keys.init, **changes)
+        model, loss, carry = elbo.build(DoublingVNCA, config, key=run.keys.init, **changes)
         sample_key, growth_key = jr.split(run.keys.draw)
         report = pictures.reporter(run, key=sample_key) if pictured else None
         state = run.fit(loss, model, carry, report=report)

@@ -7,7 +7,8 @@ IWELBO with 128 samples on the test set, a fifth of the emoji: 3.09 bits per dim
 """
 
 from experiments import cli, doubling
-from experiments.doubling import ColourConfig, ModelConfig
+from experiments.doubling import ModelConfig
+from experiments.elbo import ColourConfig
 from vnca_jax.train import TrainConfig
 
 PRESETS: dict[cli.Preset, cli.Config] = {

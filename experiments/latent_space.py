@@ -37,7 +37,7 @@ class LatentConfig:
 
     def __post_init__(self):
         smallest = {"num_images": 100, "num_draws": 2, "num_interpolations": 1, "interpolation_steps": 2}
-        analysis.check_at_least(self, smallest)
+        cli.check_at_least(self, smallest)
         if not 1 < self.perplexity < self.num_images / 3:
             raise InputError(
                 f"--perplexity is {self.perplexity}, but must be above 1 and below a third of --num-images."

@@ -30,7 +30,7 @@ class ProbeConfig:
     """Cells of each image that a probe is fitted to; it is tested on all cells of the held-out images."""
 
     def __post_init__(self):
-        analysis.check_at_least(self, {"num_images": 100, "num_splits": 1, "cells_per_image": 1})
+        cli.check_at_least(self, {"num_images": 100, "num_splits": 1, "cells_per_image": 1})
 
 
 PRESETS: dict[cli.Preset, analysis.Config] = {

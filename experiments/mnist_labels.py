@@ -10,8 +10,6 @@ digit; the matching knows nothing of that.
 """
 
 import dataclasses
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import tyro
 from jaxtyping import UInt8
 
+from experiments.cli import command_of, print_pictures, versions
 from vnca_jax import data, figures
 from vnca_jax.data import mnist
 from vnca_jax.data.matching import Matching, match
@@ -54,14 +53,15 @@ def main(options: Options) -> None:
         print(f"{name.replace('_', ' '):<42}{as_words(value)}")
     directory = options.out / "mnist_labels"
     with claim(directory):
-        command = shlex.join(["python", "-m", "experiments.mnist_labels", *sys.argv[1:]])
-        write_json(directory / "results.json", {"analysis": "mnist_labels"} | facts | {"command": command})
+        about = {"analysis": "mnist_labels", **facts, "command": command_of("mnist_labels"), "versions": versions()}
+        write_json(directory / "results.json", about)
         write_csv(directory / "test_labels.csv", matching, labels)
         least_certain = np.argsort(matching.margin, kind="stable")[:PICTURED]
         chosen = source.images[matching.index[least_certain], ..., None]
         path = directory / "figures" / "least_certain.png"
         figures.reconstructions(path, binary[least_certain].astype(np.float32), chosen.astype(np.float32) / 255)
-    print(f"\n{directory / 'test_labels.csv'}\n{path}")
+    print(f"\nLabels: {directory / 'test_labels.csv'}")
+    print_pictures([path])
 
 
 def as_words(value: Any) -> str:

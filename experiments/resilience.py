@@ -7,7 +7,8 @@ import jax
 import jax.random as jr
 import numpy as np
 
-from experiments.cli import Run
+from experiments.analysis import mean_and_error
+from experiments.cli import Run, check_at_least
 from vnca_jax import automaton, figures, models
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
@@ -34,11 +35,9 @@ class ResilienceConfig:
 
     def __post_init__(self):
         smallest = {"num_states": 2, "stability_steps": 1, "step_count_images": 2, "step_count_samples": 1}
-        wrong = {name: getattr(self, name) for name, least in smallest.items() if getattr(self, name) < least}
+        check_at_least(self, smallest)
         if min(self.step_counts) < 1:
-            wrong["step_counts"] = min(self.step_counts)
-        for name, value in wrong.items():
-            raise InputError(f"--{name.replace('_', '-')} is {value}, but must be at least {smallest.get(name, 1)}.")
+            raise InputError(f"--step-counts is {min(self.step_counts)}, but must be at least 1.")
 
 
 def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
@@ -80,7 +79,7 @@ def recovery_rows(found: Resilience, num_steps: int) -> dict[str, dict[str, tupl
     for name, curve in found.healing.items():
         states |= {f"{name} set to zero": (curve, 0), f"{name}, healed for {num_steps} steps": (curve, num_steps)}
     return {
-        name: {term: _mean_and_error(getattr(curve, term)[step]) for term in Readings._fields}
+        name: {term: mean_and_error(getattr(curve, term)[step]) for term in Readings._fields}
         for name, (curve, step) in states.items()
     }
 
@@ -127,7 +126,3 @@ def draw(run: Run, model: Any, *, key: Any) -> None:
 
 def _format(mean, error):
     return f"{mean:.2f} +- {error:.2f}" if abs(mean) < 1e5 else f"{mean:.1e} +- {error:.0e}"
-
-
-def _mean_and_error(x):
-    return float(np.mean(x)), float(np.std(x, ddof=1) / np.sqrt(len(x)))

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from experiments import cli
-from experiments.doubling import ColourConfig
+from experiments.elbo import ColourConfig
 from vnca_jax.errors import InputError
 
 MOST_MIXTURES = 4

@@ -8,8 +8,9 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from experiments import ablations, cli, doubling
+from experiments import ablations, cli, elbo
 from experiments.variations import VARIATIONS, varied
+from vnca_jax.models import DoublingVNCA
 from vnca_jax.update_networks import GatedUpdate, GRUUpdate
 
 BASE = ablations.PRESETS["cpu"]
@@ -35,7 +36,7 @@ def test_a_variation_changes_what_it_says_and_nothing_else(name):
 def test_models_of_the_variations():
     def model_of(name):
         config, changes = varied(BASE, name, 0)
-        return eqx.filter_eval_shape(lambda key: doubling.build(config, key=key, **changes)[0], jr.key(0))
+        return eqx.filter_eval_shape(lambda key: elbo.build(DoublingVNCA, config, key=key, **changes)[0], jr.key(0))
 
     assert isinstance(model_of("gru").update, GRUUpdate) and isinstance(model_of("gated").update, GatedUpdate)
     networks = model_of("one_per_scale").update

@@ -3,7 +3,7 @@
 All functions work on grids with any leading axes, `(*batch, h, w, c)`, so that a batch is one large dot.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -34,16 +34,29 @@ class ResidualUpdate(eqx.Module):
     def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
         perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
         self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
-        layers = [conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys]
-        self.blocks = tuple(zip(layers[::2], layers[1::2], strict=True))
+        self.blocks = pairs([conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys])
         out = conv.Dense(hidden_size, cell_size, key=out_key)
         self.out = jax.tree.map(jnp.zeros_like, out)
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        x = self.perceive(cells)
-        for first, second in self.blocks:
-            x = x + second(conv.elu(first(x)))
-        return self.out(x)
+        return self.out(through_blocks(self.blocks, self.perceive(cells)))
+
+
+Layer = TypeVar("Layer", conv.Dense, conv.Conv)
+
+
+def pairs(layers: list[Layer]) -> tuple[tuple[Layer, Layer], ...]:
+    """Consecutive layers two by two, W1 and W2 of each residual block."""
+    return tuple(zip(layers[::2], layers[1::2], strict=True))
+
+
+def through_blocks(
+    blocks: tuple[tuple[Layer, Layer], ...], x: Float[Array, "*batch h w hidden"]
+) -> Float[Array, "*batch h w hidden"]:
+    """x + W2 ELU(W1 x), block after block (appendix A.5)."""
+    for first, second in blocks:
+        x = x + second(conv.elu(first(x)))
+    return x
 
 
 class SimpleUpdate(eqx.Module):

@@ -12,7 +12,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vnca_jax import conv
-from vnca_jax.automaton import ResidualUpdate, UpdateNetwork
+from vnca_jax.automaton import ResidualUpdate, UpdateNetwork, pairs, through_blocks
 from vnca_jax.errors import InputError
 
 GATE_BIAS = -5.0  # of a GRU's update gate at first, so that an untrained automaton nearly keeps its cells
@@ -31,15 +31,11 @@ class NeighbourUpdate(eqx.Module):
     def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
         perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
         self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
-        layers = [conv.Conv(hidden_size, hidden_size, 3, padding=1, key=k) for k in block_keys]
-        self.blocks = tuple(zip(layers[::2], layers[1::2], strict=True))
+        self.blocks = pairs([conv.Conv(hidden_size, hidden_size, 3, padding=1, key=k) for k in block_keys])
         self.out = jax.tree.map(jnp.zeros_like, conv.Conv(hidden_size, cell_size, 3, padding=1, key=out_key))
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        x = self.perceive(cells)
-        for first, second in self.blocks:
-            x = x + second(conv.elu(first(x)))
-        return self.out(x)
+        return self.out(through_blocks(self.blocks, self.perceive(cells)))
 
 
 class GatedUpdate(eqx.Module):
@@ -88,16 +84,13 @@ class GRUUpdate(eqx.Module):
     def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
         perceive_key, gates_key, candidate_key, *block_keys = jr.split(key, 3 + 2 * num_blocks)
         self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
-        layers = [conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys]
-        self.blocks = tuple(zip(layers[::2], layers[1::2], strict=True))
+        self.blocks = pairs([conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys])
         gates = conv.Dense(hidden_size + cell_size, 2 * cell_size, key=gates_key)
         self.gates = eqx.tree_at(lambda layer: layer.bias, gates, gates.bias.at[cell_size:].set(GATE_BIAS))
         self.candidate = conv.Dense(hidden_size + cell_size, cell_size, key=candidate_key)
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        x = self.perceive(cells)
-        for first, second in self.blocks:
-            x = x + second(conv.elu(first(x)))
+        x = through_blocks(self.blocks, self.perceive(cells))
         reset, gate = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, cells], axis=-1))), 2, axis=-1)
         return gate * (self.candidate(jnp.concatenate([x, reset * cells], axis=-1)) - cells)
 
