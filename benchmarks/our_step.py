@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from benchmarks.side_by_side import Prepared, time_compilation
 from vnca_jax import parallel, train
+from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.losses import Loss
 
 SEED = 0
@@ -24,13 +25,13 @@ def all_cores() -> Mesh:
 
 def prepare_step(loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray) -> Prepared:
     """Steps on random images of the model's size, from the state of an untrained model and the first `carry`."""
-    optimizer = train.make_optimizer(train.TrainConfig().learning_rate)
-    state = train.TrainState(jnp.int32(0), model, optimizer.init(model), carry, key)
-    state = train.place_state(state, mesh)
+    optimizer = make_optimizer(train.TrainConfig().learning_rate)
+    state = TrainState(jnp.int32(0), model, optimizer.init(model), carry, key)
+    state = place_state(state, mesh)
     shape = (batch_size, model.image_size, model.image_size, 1)
     images = np.random.default_rng(SEED).integers(0, 2, shape, dtype=np.uint8)
     images = parallel.place(images, mesh)
-    advance = train.make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=1)
+    advance = make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=1)
     compiled, compile_s = time_compilation(advance.lower(state, images, 1))
 
     def run() -> None:

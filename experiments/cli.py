@@ -30,7 +30,7 @@ Preset = Literal["cpu", "paper"]
 MAY_CHANGE = frozenset(
     {
         *("num-updates", "cooldown-updates", "chunk-size", "num-devices"),
-        *("report-every", "checkpoint-minutes", "keep-checkpoints"),
+        *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
         *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset"),
     }
 )

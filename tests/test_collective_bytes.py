@@ -19,8 +19,9 @@ from benchmarks.pool_traffic import (
     make_pool_step,
     with_eight_devices,
 )
-from vnca_jax import losses, parallel, train
+from vnca_jax import losses, parallel
 from vnca_jax import pool as pools
+from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import NonDoublingVNCA
 
 HEADER = "HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}, num_partitions=8\n"
@@ -158,13 +159,13 @@ def one_pool_step(draw):
 
 def count_training_step():
     """What a whole training step moves on eight devices, and how many parameters its model has."""
-    mesh, optimizer = parallel.make_mesh(8), train.make_optimizer(1e-4)
+    mesh, optimizer = parallel.make_mesh(8), make_optimizer(1e-4)
     sizes = {"image_size": 4, "latent_size": CELL, "hidden_size": 5, "encoder_width": 2, "encoder_depth": 0}
     model = eqx.filter_jit(NonDoublingVNCA)(**sizes, min_steps=2, max_steps=3, key=jr.key(0))
-    state = train.TrainState(jnp.int32(0), model, optimizer.init(model), full_pool(256), jr.key(0))
-    state = train.place_state(state, mesh)
+    state = TrainState(jnp.int32(0), model, optimizer.init(model), full_pool(256), jr.key(0))
+    state = place_state(state, mesh)
     images = parallel.place(np.zeros((20, 4, 4, 1), np.uint8), mesh)
-    advance = train.make_advance(losses.pool_loss(), optimizer, mesh, batch_size=16, max_steps=1)
+    advance = make_advance(losses.pool_loss(), optimizer, mesh, batch_size=16, max_steps=1)
     program = count_program(advance.lower(state, images, 1).compile())
     return program.moved, optax.tree.size(model)
 

@@ -34,6 +34,7 @@ ORDER = [
     "checkpoint",
     "run_directory",
     "metrics",
+    "advance",
     "train",
     "eval",
 ]

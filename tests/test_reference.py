@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from torch_layout import UPDATE_TOLERANCE, as_model, assert_close
 
-from vnca_jax import bounds, conv, losses, parallel, train
+from vnca_jax import bounds, conv, losses, parallel
+from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import DoublingVNCA
 
 PATH = Path(__file__).parent / "reference" / "doubling.npz"
@@ -112,13 +113,13 @@ def test_two_updates(model, reference):
         value, _ = losses.mean_over_chunks(chunk_loss, model, (batch.images, eps[which]), chunk_size=1)
         return value, (jnp.roll(scales, -1), {})
 
-    mesh, optimizer = parallel.make_mesh(1), train.make_optimizer(LEARNING_RATE)
+    mesh, optimizer = parallel.make_mesh(1), make_optimizer(LEARNING_RATE)
     copy = jax.tree.map(jnp.copy, model)  # `advance` takes over the memory of its state
     scales = jnp.asarray(reference["loss_scales"], jnp.float32)
-    state = train.TrainState(jnp.int32(0), copy, optimizer.init(copy), scales, jr.key(0))
-    state = train.place_state(state, mesh)
+    state = TrainState(jnp.int32(0), copy, optimizer.init(copy), scales, jr.key(0))
+    state = place_state(state, mesh)
     images = parallel.place(np.asarray(reference["x"], np.uint8), mesh)
-    advance = train.make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
+    advance = make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
     for i, prefix in enumerate(("updated", "updated_twice")):
         state, terms = advance(state, images, 1)
         assert_close(terms["gradient_norm"][0], reference["gradient_norms"][i])

@@ -16,7 +16,8 @@ import pytest
 from einops import rearrange
 from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close
 
-from vnca_jax import bounds, conv, train
+from vnca_jax import bounds, conv
+from vnca_jax.advance import make_optimizer
 from vnca_jax.models import ConvVAE
 
 PATH = Path(__file__).parent / "reference" / "conv_vae.npz"
@@ -61,7 +62,7 @@ def as_model(model, reference, prefix):
 def found(request, model, reference):
     """Our side of two updates, by one program in one formulation: what each computes and the model after it."""
     x, eps, z, scales = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "loss_scales"))
-    optimizer = train.make_optimizer(LEARNING_RATE)
+    optimizer = make_optimizer(LEARNING_RATE)
 
     def advance(model, opt_state, scale):
         def loss(model):

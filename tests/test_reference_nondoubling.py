@@ -15,8 +15,9 @@ import optax
 import pytest
 from torch_layout import UPDATE_TOLERANCE, as_model, assert_close
 
-from vnca_jax import automaton, bounds, conv, losses, parallel, train
+from vnca_jax import automaton, bounds, conv, losses, parallel
 from vnca_jax import pool as pools
+from vnca_jax.advance import CLIP_NORM, TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import NonDoublingVNCA, replace
 
 PATH = Path(__file__).parent / "reference" / "nondoubling.npz"
@@ -139,14 +140,14 @@ def updated(model, pool_reference):
         return pool_loss(model, pool, losses.Batch(jnp.asarray(fresh, jnp.float32), batch.index), key)
 
     model = replace(model, min_steps=1, max_steps=int(pool_reference["num_steps"]) + 2)
-    mesh, optimizer = parallel.make_mesh(1), optax.chain(keep_gradient(), train.make_optimizer(LEARNING_RATE))
+    mesh, optimizer = parallel.make_mesh(1), optax.chain(keep_gradient(), make_optimizer(LEARNING_RATE))
     copy = jax.tree.map(jnp.copy, model)  # `advance` takes over the memory of its state
     pool = pools.empty(len(x), x.shape[1:], model.latent_size)
-    state = train.TrainState(jnp.int32(0), copy, optimizer.init(copy), pool, jr.key(0))
-    advance = train.make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
+    state = TrainState(jnp.int32(0), copy, optimizer.init(copy), pool, jr.key(0))
+    advance = make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
     with pytest.MonkeyPatch.context() as patch:
         draw_as_given(patch, pool_reference)
-        state, terms = advance(train.place_state(state, mesh), parallel.place(x, mesh), 1)
+        state, terms = advance(place_state(state, mesh), parallel.place(x, mesh), 1)
     return state, {name: float(values[0]) for name, values in terms.items()}
 
 
@@ -174,7 +175,7 @@ def test_update_with_the_pool(updated, model, reference, pool_reference):
     for ours, array in zip(jax.tree.leaves(state.model), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, array, rtol=0, atol=UPDATE_TOLERANCE)
     first_moment = optax.tree.get(state.opt_state, "mu")
-    scale = 0.1 * train.CLIP_NORM / pool_reference["gradient_norm"]
+    scale = 0.1 * CLIP_NORM / pool_reference["gradient_norm"]
     expected = as_model(model, reference, "pool/grad")
     for ours, array in zip(jax.tree.leaves(first_moment), jax.tree.leaves(expected), strict=True):
         assert_close(ours, scale * np.asarray(array))

@@ -1,10 +1,13 @@
 """The one training loop: its updates by hand, what its randomness depends on, and that interruptions change nothing."""
 
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -15,7 +18,7 @@ import pytest
 import tiny_training
 
 from vnca_jax import metrics, parallel, train
-from vnca_jax.errors import InputError
+from vnca_jax.errors import InputError, Stopped
 from vnca_jax.train import TrainConfig, fit, split_seed
 
 
@@ -191,15 +194,33 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(uninterrupted, tmp_path, 
         if step == 40:
             signal.raise_signal(number)
 
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(Stopped) as stopped:
         tiny_training.run(tmp_path, 150, report=stop, report_every=40, checkpoint_minutes=5.0)
     step = steps_in(tmp_path)
     assert 40 < step < 150
-    assert stopped.value.code == f"Stopped at update {step}, which is saved; the same command goes on from there."
+    assert stopped.value.message == f"Stopped at update {step}, which is saved; the same command goes on from there."
+    assert stopped.value.code == 75
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step)]
     assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert_same(tiny_training.run(tmp_path, 150), uninterrupted[1])
     assert_same_metrics(tmp_path, uninterrupted[0])
+
+
+def test_a_run_with_little_time_goes_on_from_session_to_session(uninterrupted, tmp_path, monkeypatch):
+    clock = types.SimpleNamespace(monotonic=itertools.count(0.0).__next__)  # a second later whenever it is asked
+    monkeypatch.setattr(train, "time", clock)
+    stopped_at = []
+    while True:
+        session = tmp_path / str(len(stopped_at))  # elsewhere, with what the one before has left
+        try:
+            state = tiny_training.run(session, 150, checkpoint_minutes=5.0, max_minutes=0.3)
+            break
+        except Stopped:
+            stopped_at.append(steps_in(session))
+        shutil.copytree(session, tmp_path / str(len(stopped_at)))
+    assert len(stopped_at) > 2 and (np.diff(stopped_at) > 0).all()
+    assert_same(state, uninterrupted[1])
+    assert_same_metrics(session, uninterrupted[0])
 
 
 # What stops a run
@@ -234,6 +255,7 @@ def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
         ({"report_every": -1}, "--report-every is -1, but must be positive."),
         ({"keep_checkpoints": 0}, "--keep-checkpoints is 0, but must be positive."),
         ({"checkpoint_minutes": -0.5}, "--checkpoint-minutes is -0.5, but must not be negative."),
+        ({"max_minutes": 0.0}, "--max-minutes is 0.0, but must be positive."),
         ({"seed": -1}, "--seed is -1, but must be from 0 to 4294967295."),
         ({"seed": 2**32}, "--seed is 4294967296, but must be from 0 to 4294967295."),
     ],

@@ -1,4 +1,4 @@
-"""The one exception that is shown to a user as a sentence, without a traceback."""
+"""What is shown to a user as a sentence, without a traceback."""
 
 import contextlib
 import sys
@@ -12,13 +12,26 @@ class InputError(ValueError):
     """
 
 
+class Stopped(SystemExit):
+    """Training was asked to stop and has saved its state; uncaught, it ends the process with exit code 75, the system's
+    EX_TEMPFAIL: the same command goes on.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(75)
+        self.message = message
+
+
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
     """Around a command line's work: an InputError becomes its sentence on standard error and exit code 2; training that
-    diverged (FloatingPointError) likewise, with exit code 1.
+    diverged (FloatingPointError) likewise, with exit code 1. What Stopped says is shown too.
     """
     try:
         yield
+    except Stopped as stopped:
+        print(stopped.message, file=sys.stderr)
+        raise
     except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

@@ -1,4 +1,4 @@
-"""Training: the state, one step, and one loop. A step is state -> state; all that evolves is in the state."""
+"""Training: its settings, its keys and the one loop."""
 
 import dataclasses
 import math
@@ -10,24 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, PRNGKeyArray, UInt8
+from jaxtyping import PRNGKeyArray, UInt8
 
 from vnca_jax import parallel
+from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.checkpoint import Checkpoints
 from vnca_jax.data import stream
-from vnca_jax.data.order import batch_order
-from vnca_jax.errors import InputError
-from vnca_jax.losses import Batch, Loss
+from vnca_jax.errors import InputError, Stopped
+from vnca_jax.losses import Loss
 from vnca_jax.metrics import Metrics
 
-CLIP_NORM = 10.0
 MAX_STEPS_PER_CALL = 100
 SECONDS_PER_CALL = 5.0
 
@@ -54,9 +51,12 @@ class TrainConfig:
     """Minutes between checkpoints."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
+    max_minutes: float | None = None
+    """Minutes after which training saves and stops, with exit code 75; the same command goes on from there."""
 
     def __post_init__(self):
-        for name in ("num_updates", "batch_size", "learning_rate", "report_every", "keep_checkpoints", "chunk_size"):
+        positive = ("num_updates", "batch_size", "learning_rate", "report_every", "keep_checkpoints", "chunk_size")
+        for name in (*positive, "max_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but must be positive.")
@@ -90,82 +90,6 @@ def split_seed(seed: int) -> Keys:
     return Keys(*jr.split(jr.key(seed), len(Keys._fields)))
 
 
-class TrainState(eqx.Module):
-    """All that evolves: `carry` is what a loss hands from step to step (the pool), sharded along its first axis."""
-
-    step: Any
-    model: Any
-    opt_state: Any
-    carry: Any
-    key: Any
-
-
-def make_optimizer(learning_rate: float) -> Any:
-    """Adam on gradients whose global norm has been clipped to 10 (section 3), in this order."""
-    return optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.adam(learning_rate))
-
-
-def make_advance(
-    loss_fn: Loss,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    *,
-    batch_size: int,
-    max_steps: int,
-    cooldown: range = range(0),
-    block_steps: int | None = None,
-) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]:
-    """A compiled `advance(state, images, num_steps) -> state, terms`: up to `max_steps` updates in one device call.
-
-    The number of steps is a traced loop bound, so any grouping of updates into calls runs the same program and gives
-    the same bits. Over the steps in `cooldown` the updates are scaled from 1 down to 1 / len(cooldown). `terms` holds
-    `max_steps` values a name, of which the first `num_steps` are set. `images` is the dataset, or if `block_steps` is
-    given a block of a BatchStream, which holds the batches of all these updates.
-    """
-    local_size = batch_size // mesh.size
-
-    def run_steps(state, images, num_steps):
-        order_key, noise_key = jr.split(state.key)
-        index = jax.lax.axis_index(parallel.AXIS) * local_size + jnp.arange(local_size)
-        if block_steps is None:
-            order = batch_order(order_key, state.step, max_steps, batch_size, len(images))
-
-        def one_step(i, state):
-            some = images[order[i][index]] if block_steps is None else images[state.step % block_steps]
-            batch = Batch(some.astype(jnp.float32), index)
-            key = jr.fold_in(noise_key, state.step)
-            gradient_of = jax.value_and_grad(loss_fn, has_aux=True)
-            (loss, (carry, terms)), gradient = gradient_of(state.model, state.carry, batch, key)
-            gradient, terms = jax.lax.pmean((gradient, {"loss": loss, **terms}), parallel.AXIS)
-            with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to its integer count
-                updates, opt_state = optimizer.update(gradient, state.opt_state, state.model)
-            if cooldown:
-                rate = jnp.clip((cooldown.stop - state.step) / len(cooldown), 0, 1)
-                updates = jax.tree.map(lambda update: rate * update, updates)
-            model = optax.apply_updates(state.model, updates)
-            terms["gradient_norm"] = optax.tree.norm(gradient)
-            return TrainState(state.step + 1, model, opt_state, carry, state.key), terms
-
-        def body(i, loop):
-            state, terms = loop
-            state, step_terms = one_step(i, state)
-            return state, jax.tree.map(lambda all, one: all.at[i].set(one), terms, step_terms)
-
-        shapes = jax.eval_shape(one_step, 0, state)[1]
-        empty = jax.tree.map(lambda shape: jnp.full(max_steps, jnp.nan, shape.dtype), shapes)
-        return jax.lax.fori_loop(0, num_steps, body, (state, empty))
-
-    spec = _state_spec()
-    sharded = jax.shard_map(
-        run_steps,
-        mesh=mesh,
-        in_specs=(spec, parallel.REPLICATED if block_steps is None else stream.SPEC, parallel.REPLICATED),
-        out_specs=(spec, parallel.REPLICATED),
-        check_vma=False,
-    )
-    return jax.jit(sharded, donate_argnums=0)
-
-
 def fit(
     loss_fn: Loss,
     model: Any,
@@ -181,43 +105,46 @@ def fit(
     """Trains `model` for `config.num_updates` updates, or goes on from the newest checkpoint in `directory`.
 
     The result does not depend on interruptions, and on the number of devices only through the order of sums. Metrics
-    and checkpoints go to `directory`; `report(step, model)` is called every `config.report_every` updates. On SIGINT or
-    SIGTERM the state is saved and SystemExit raised. Raises InputError if the batch or the disk do not fit, and
-    FloatingPointError, naming step and term, if a term is not finite.
+    and checkpoints go to `directory`; `report(step, model)` is called every `config.report_every` updates. On SIGINT,
+    SIGTERM or after `config.max_minutes` the state is saved and Stopped raised. The host writes the metrics of one
+    device call while the next one runs. Raises InputError if the batch or the disk do not fit, and FloatingPointError,
+    naming step and term, if a term is not finite.
     """
+    started_at = time.monotonic()
     parallel.check_divisible("--batch-size", config.batch_size, mesh)
-    model, carry, key = jax.tree.map(jnp.copy, (model, carry, key))  # an update consumes its state, not the caller's
     optimizer = make_optimizer(config.learning_rate)
-    state = place_state(TrainState(jnp.int32(0), model, optimizer.init(model), carry, key), mesh)
     checkpoints = Checkpoints(directory / "checkpoints", keep=config.keep_checkpoints)
-    if checkpoints.latest_step() is not None:
-        state = checkpoints.restore(state)
+    state = _start(model, carry, key, optimizer, mesh, checkpoints)
     step = int(state.step)
     max_steps = min(MAX_STEPS_PER_CALL, config.num_updates)
     sizes = {"batch_size": config.batch_size, "max_steps": max_steps, "cooldown": config.cooldown}
     source = stream.make_source(images, batch_size=config.batch_size, mesh=mesh, key=jr.split(state.key)[0])
     advance = make_advance(loss_fn, optimizer, mesh, **sizes, block_steps=source.block_steps)
     metrics = Metrics(directory, step=step, num_updates=config.num_updates)
-    saved_at, steps_a_call = time.monotonic(), 1
+    calls, saved_at = _Calls(metrics, checkpoints), time.monotonic()
     try:
         with _stop_requested() as stop:
             while step < config.num_updates:
                 next_report = (step // config.report_every + 1) * config.report_every
                 last = min(config.num_updates, next_report, step + source.steps_left(step))
-                num_steps = min(steps_a_call, max_steps, last - step)
-                state, terms, seconds = _timed(advance, state, source.block(step), num_steps)
-                _record(metrics, step + 1, terms, seconds, checkpoints)
+                num_steps = min(calls.num_steps, max_steps, last - step)
+                state, terms = advance(state, source.block(step), num_steps)
+                calls.started(step + 1, num_steps, terms)
                 step += num_steps
-                steps_a_call = _next_call(steps_a_call, num_steps, seconds)
-                due = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
-                stopping = stop.is_set()  # asked once, so that what is said to be saved is saved
-                if due or stopping or step == config.num_updates:
+                now = time.monotonic()
+                out_of_time = config.max_minutes is not None and now - started_at >= 60 * config.max_minutes
+                stopping = stop.is_set() or out_of_time  # asked once, so that what is said to be saved is saved
+                due = stopping or now - saved_at >= 60 * config.checkpoint_minutes
+                saving = due or step == config.num_updates
+                if saving or step == next_report:
+                    calls.finish()
+                if saving:
                     checkpoints.save(step, state)
                     saved_at = time.monotonic()
                 if report and step == next_report:
                     report(step, state.model)
                 if stopping and step < config.num_updates:
-                    raise SystemExit(f"Stopped at update {step}, which is saved; the same command goes on from there.")
+                    raise Stopped(f"Stopped at update {step}, which is saved; the same command goes on from there.")
     finally:
         source.close()
         metrics.close()
@@ -225,28 +152,43 @@ def fit(
     return state
 
 
-def place_state(state: TrainState, mesh: Mesh) -> TrainState:
-    """`state` on the devices of `mesh`: the carry sharded along its first axis, all else replicated."""
-    everything = parallel.place(dataclasses.replace(state, carry=None), mesh)
-    return dataclasses.replace(everything, carry=parallel.place(state.carry, mesh, parallel.SHARDED))
+def _start(model, carry, key, optimizer, mesh, checkpoints):
+    """The newest state, or the first one, in arrays of its own, since an update consumes those of its state."""
+    model, carry, key = jax.tree.map(jnp.copy, (model, carry, key))
+    state = place_state(TrainState(jnp.int32(0), model, optimizer.init(model), carry, key), mesh)
+    return state if checkpoints.latest_step() is None else checkpoints.restore(state)
 
 
-def _state_spec():
-    return TrainState(*[parallel.REPLICATED] * 3, carry=parallel.SHARDED, key=parallel.REPLICATED)
+class _Calls:
+    """Device calls: the newest one may be under way while the metrics of the one before it are written."""
 
+    def __init__(self, metrics: Metrics, checkpoints: Checkpoints):
+        self.num_steps = 1  # that a call should have
+        self._metrics = metrics
+        self._checkpoints = checkpoints
+        self._newest: tuple[int, int, Any, float] | None = None
+        self._finished_at = 0.0
 
-def _timed(advance, state, images, num_steps):
-    """One device call: the state, the terms of its updates on the host, and the seconds it took."""
-    started_at = time.monotonic()
-    state, terms = advance(state, images, num_steps)
-    terms = {name: np.asarray(value)[:num_steps] for name, value in terms.items()}
-    return state, terms, time.monotonic() - started_at
+    def started(self, first_step: int, num_steps: int, terms: Any) -> None:
+        """Takes note of a call that has just been started, and finishes the one before it."""
+        newest = first_step, num_steps, terms, time.monotonic()
+        self.finish()
+        self._newest = newest
 
-
-def _next_call(steps_a_call, num_steps, seconds):
-    """How many steps fill SECONDS_PER_CALL, growing at most fourfold from call to call (the first one compiles)."""
-    wanted = math.floor(SECONDS_PER_CALL / seconds * num_steps)
-    return max(1, min(wanted, 4 * steps_a_call))
+    def finish(self) -> None:
+        """Waits for the newest call and writes its metrics; then decides how many steps fill SECONDS_PER_CALL, growing
+        at most fourfold from call to call (the first one compiles).
+        """
+        if self._newest is None:
+            return
+        first_step, num_steps, terms, started_at = self._newest
+        self._newest = None
+        terms = {name: np.asarray(value)[:num_steps] for name, value in terms.items()}
+        now = time.monotonic()
+        seconds, self._finished_at = now - max(started_at, self._finished_at), now
+        _record(self._metrics, first_step, terms, seconds, self._checkpoints)
+        wanted = math.floor(SECONDS_PER_CALL / seconds * num_steps)
+        self.num_steps = max(1, min(wanted, 4 * self.num_steps))
 
 
 def _record(metrics, first_step, terms, seconds, checkpoints):
