@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check format notebooks clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_doubling --preset cpu
@@ -23,6 +23,9 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(VENV)/installed-dev
+	$(BIN)/python kaggle/make_notebooks.py
 
 clean:
 	rm -rf $(VENV)

@@ -18,7 +18,7 @@ from vnca_jax.errors import InputError
 SILENT = frozenset(
     {
         *("preset", "out", "name", "data-dir", "num-devices", "chunk-size"),
-        *("report-every", "checkpoint-minutes", "keep-checkpoints"),
+        *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
     }
 )
 WORDS = {
