@@ -42,6 +42,10 @@ class LinearGaussian(eqx.Module):
     def trajectory_size(self):
         return 5
 
+    @property
+    def recomputed_size(self):
+        return 2
+
     def encode(self, x):
         mean = x.reshape(*x.shape[:-3], 3) @ self.to_mean
         return mean, jnp.broadcast_to(self.log_variance, mean.shape)

@@ -18,7 +18,11 @@ SOURCES = sorted(
 ORDER = [
     "errors",
     "figures",
+    "processes",
     "parallel",
+    "precision",
+    "memory",
+    "winograd",
     "conv",
     "conv_transpose",
     "automaton",
@@ -37,6 +41,7 @@ ORDER = [
     "advance",
     "train",
     "eval",
+    "__main__",
 ]
 
 # Folders or files that may import a package; for all others it is out of bounds.

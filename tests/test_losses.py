@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from linear_gaussian import POSTERIOR, LinearGaussian, S, W, images, log_normal
 
-from vnca_jax import bounds, losses
+from vnca_jax import bounds, losses, memory
 
 VARIANCE = np.array([0.2, 0.9])
 N = 6
@@ -80,11 +80,11 @@ def test_mean_over_chunks(chunk_size, used, gradient_at_once):
 
 
 @pytest.mark.parametrize(
-    ("num_bytes", "used"), [(1, 1), (2 * 20, 2), (4 * 20 - 1, 3), (5 * 20, 3), (6 * 20, 6), (None, 6)]
+    ("num_bytes", "used"), [(1, 1), (2 * 20, 2), (4 * 20 - 1, 3), (5 * 20, 3), (6 * 20, 6)]
 )
 def test_chunk_that_memory_has_room_for(num_bytes, used, monkeypatch):
-    """An example of the toy keeps 5 numbers of 4 bytes; a backend without a budget takes all examples at once."""
-    monkeypatch.setattr(losses, "CHUNK_BYTES", {} if num_bytes is None else {jax.default_backend(): num_bytes})
+    """An example of the toy keeps 5 numbers of 4 bytes."""
+    monkeypatch.setattr(memory, "CPU_BYTES", num_bytes)
     sizes = []
 
     def chunk_loss(model, chunk):

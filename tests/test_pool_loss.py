@@ -31,7 +31,7 @@ class Linear(eqx.Module):
     a: jax.Array
     w: jax.Array
     likelihood = Unit()
-    latent_size, min_steps, max_steps, trajectory_size = 1, 3, 3, 1
+    latent_size, min_steps, max_steps, trajectory_size, recomputed_size = 1, 3, 3, 1, 1
 
     def encode(self, x):
         return self.a * x[:, 0, 0], jnp.zeros((len(x), 1))

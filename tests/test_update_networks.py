@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from vnca_jax import automaton
+from vnca_jax import automaton, update_networks
 from vnca_jax.automaton import ResidualUpdate
 from vnca_jax.errors import InputError
 from vnca_jax.update_networks import (
@@ -18,6 +18,7 @@ from vnca_jax.update_networks import (
     HalfFrozenUpdate,
     NeighbourUpdate,
     make,
+    register,
 )
 
 CELL, HIDDEN, BLOCKS = 5, 6, 2
@@ -104,3 +105,21 @@ def test_names():
     assert isinstance(make("gated", CELL, HIDDEN, BLOCKS, key=jr.key(0)), GatedUpdate)
     with pytest.raises(InputError, match="update_network is 'lstm', but must be one of residual, neighbour, gated"):
         make("lstm", CELL, HIDDEN, BLOCKS, key=jr.key(0))
+
+
+def test_one_s_own(monkeypatch):
+    monkeypatch.setattr(update_networks, "UPDATE_NETWORKS", {"residual": ResidualUpdate})
+
+    def constant(cell_size, hidden_size, num_blocks, *, key):
+        del hidden_size, num_blocks, key
+        return lambda cells: jnp.full((*cells.shape[:-1], cell_size), 2.0)
+
+    for _ in range(2):  # the same once more is no clash
+        register("constant", constant)
+    np.testing.assert_array_equal(make("constant", CELL, HIDDEN, BLOCKS, key=jr.key(0))(CELLS), np.full(CELLS.shape, 2))
+    with pytest.raises(InputError) as error:
+        register("residual", constant)
+    assert str(error.value) == (
+        "There is an update network 'residual' already; choose a name besides residual, constant."
+    )
+    assert list(update_networks.UPDATE_NETWORKS.values()) == [ResidualUpdate, constant]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from vnca_jax import conv
+from vnca_jax import conv, memory, precision
 
 
 @runtime_checkable
@@ -91,15 +91,18 @@ def run(
     Returns the final cells, or with `keep` the cells after every step, `(num_steps, *batch, h, w, c)`. A traced
     `num_steps` needs `max_steps`, up to which it may go; steps beyond it cost nothing. With an `update_probability`
     below one, each cell is updated with that probability at each step, drawn from `key`: one for all grids, or one a
-    grid.
+    grid. u is computed in the type of `precision` and kept for the gradient, or computed again, as `memory` says.
     """
     update = conv.prepare(update)
 
     def step(cells, i):
-        change = update(cells)
+        change = precision.apply(update, cells)
         if update_probability < 1:
             change = jnp.where(_updated(key, i, cells, update_probability), change, 0)
         return cells + change
+
+    if memory.recomputes():
+        step = jax.checkpoint(step, prevent_cse=False)
 
     def body(cells, i):
         if max_steps is None:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vnca_jax import winograd
 from vnca_jax.errors import InputError
 
 Formulation = Literal["winograd", "gather", "lax"]
@@ -93,7 +94,7 @@ def convolve(
     if formulation() == "lax":
         y = _lax_conv(flat, weight, stride, padding)
     elif _can_be_winograd(weight, stride, padding) and _suits_winograd(x):
-        y = _winograd(flat, _transform_kernel(weight))
+        y = winograd.convolve(flat, winograd.transform_kernel(weight))
     elif stride == 1 and 2 * padding == len(weight) - 1:
         y = _gather_same(flat, weight)
     else:
@@ -110,7 +111,7 @@ class _PreparedConv(eqx.Module):
     def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h w c_out"]:
         if not _suits_winograd(x):
             return self.conv(x)
-        y = _winograd(x.reshape(-1, *x.shape[-3:]), self.transformed)
+        y = winograd.convolve(x.reshape(-1, *x.shape[-3:]), self.transformed)
         return add_bias(y.reshape(*x.shape[:-1], -1), self.conv.bias)
 
 
@@ -122,7 +123,7 @@ def prepare(tree: T) -> T:
 
     def prepared(node):
         if isinstance(node, Conv) and _can_be_winograd(node.weight, node.stride, node.padding):
-            return _PreparedConv(node, _transform_kernel(node.weight))
+            return _PreparedConv(node, winograd.transform_kernel(node.weight))
         return node
 
     return jax.tree.map(prepared, tree, is_leaf=lambda node: isinstance(node, Conv | _PreparedConv))
@@ -157,9 +158,17 @@ def uniform_init(
     return weight, bias
 
 
+@jax.custom_vjp
 def add_bias(x: Float[Array, "*batch c"], bias: Float[Array, " c"]) -> Float[Array, "*batch c"]:
-    """x + b over the last axis."""
+    """x + b over the last axis; the gradient of b is summed in float32, whatever the type of x."""
     return x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+
+
+def _add_bias_backward(_, dy):
+    return dy, dy.sum(axis=tuple(range(dy.ndim - 1)), dtype=jnp.float32).astype(dy.dtype)
+
+
+add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
 
 
 def _can_be_winograd(weight, stride, padding):
@@ -218,79 +227,3 @@ def _gather_same_backward(residuals, dy):
 
 
 _gather_same.defvjp(_gather_same_forward, _gather_same_backward)
-
-
-# --- Winograd F(2x2, 3x3): Y = A^T [(G w G^T) * (B^T d B)] A for each 2x2 tile of outputs and 4x4 tile d of inputs ----
-
-
-def _transform_kernel(weight):
-    """U = G w G^T: `(3, 3, c_in, c_out)` to `(4, 4, c_in, c_out)`, columns before rows."""
-    g = jnp.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], weight.dtype)
-    return jnp.einsum("ai,bj,ijkl->bakl", g, g, weight, precision="highest")
-
-
-def _shift(x, axis, by):
-    """`x` moved by one place along `axis`, a zero moving in."""
-    pad = [(0, 0)] * x.ndim
-    pad[axis] = (1, 0) if by > 0 else (0, 1)
-    start = 0 if by > 0 else 1
-    return jax.lax.slice_in_dim(jnp.pad(x, pad), start, start + x.shape[axis], axis=axis)
-
-
-def _times_b(even, odd, axis):
-    """B^T d along one axis, stacked; a tile's inputs: the odd cell before it, its even and odd cell, the even after."""
-    d0, d1, d2, d3 = _shift(odd, axis, 1), even, odd, _shift(even, axis, -1)
-    return jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
-
-
-def _transform_input(x):
-    """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows."""
-    n, h, w, c = x.shape
-    phases = x.reshape(n, h // 2, 2, w // 2, 2, c)
-    rows = _times_b(phases[:, :, 0], phases[:, :, 1], 1)
-    return _times_b(rows[..., 0, :], rows[..., 1, :], 3)
-
-
-def _transform_output(m):
-    """Y = A^T M A: `(4, 4, n, h/2, w/2, c)`, columns before rows, to `(n, h, w, c)`."""
-
-    def times_a(m0, m1, m2, m3):
-        return m0 + m1 + m2, m1 - m2 - m3
-
-    columns = [times_a(*column) for column in times_a(*m)]
-    phases = [jnp.stack([column[i] for column in columns], axis=3) for i in (0, 1)]
-    n, h, w, _, c = phases[0].shape
-    return jnp.stack(phases, axis=2).reshape(n, 2 * h, 2 * w, c)
-
-
-def _transform_output_transposed(dy):
-    """dM = A dY A^T: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows."""
-
-    def times_a_transposed(y0, y1):
-        return jnp.stack([y0, y0 + y1, y0 - y1, -y1])
-
-    n, h, w, c = dy.shape
-    phases = dy.reshape(n, h // 2, 2, w // 2, 2, c)
-    rows = times_a_transposed(phases[:, :, 0], phases[:, :, 1])
-    return times_a_transposed(rows[..., 0, :], rows[..., 1, :])
-
-
-@jax.custom_vjp
-def _winograd(x, transformed):
-    """A 3x3 convolution of `x` `(n, h, w, c)`, h and w even, with a transformed kernel; the VJP computes V again."""
-    return _transform_output(jnp.einsum("jinhwc,jicd->jinhwd", _transform_input(x), transformed))
-
-
-def _winograd_forward(x, transformed):
-    return _winograd(x, transformed), (x, transformed)
-
-
-def _winograd_backward(residuals, dy):
-    x, transformed = residuals
-    v, input_vjp = jax.vjp(_transform_input, x)
-    dm = _transform_output_transposed(dy)
-    du = jnp.einsum("jinhwc,jinhwd->jicd", v, dm)
-    return input_vjp(jnp.einsum("jinhwd,jicd->jinhwc", dm, transformed))[0], du
-
-
-_winograd.defvjp(_winograd_forward, _winograd_backward)

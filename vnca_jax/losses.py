@@ -10,10 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from vnca_jax import automaton, bounds, parallel
+from vnca_jax import automaton, bounds, memory, parallel
 from vnca_jax import pool as pools
-
-CHUNK_BYTES = {"cpu": 1 << 29}  # of activations that a device keeps for the gradient; elsewhere the whole batch
 
 
 class Batch(eqx.Module):
@@ -110,16 +108,13 @@ def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int 
     """The mean of `loss(model, chunk) -> value, per-example terms` over chunks of `examples`, and all the terms.
 
     The gradient with respect to the model is summed chunk by chunk while the value is computed, so that memory is set
-    by the chunk and not by the batch. `chunk_size` is lowered until it divides the examples; None stands for what the
-    backend has memory for. Only the value has a gradient, and only with respect to the model.
+    by the chunk and not by the batch. `chunk_size` is lowered until it divides the examples; None stands for what
+    `memory.plan` has room for, with the steps computed again where it says so. Only the value has a gradient, and only
+    with respect to the model.
     """
     num_examples = len(jax.tree.leaves(examples)[0])
-    budget = CHUNK_BYTES.get(jax.default_backend())
-    if chunk_size is None and budget is not None:
-        chunk_size = max(1, budget // (4 * model.trajectory_size))
-    chunk_size = min(chunk_size or num_examples, num_examples)
-    while num_examples % chunk_size:
-        chunk_size -= 1
+    chunk_size, recompute = memory.plan(model, num_examples, chunk_size=chunk_size)
+    loss = memory.recompute(recompute)(loss)
     num_chunks = num_examples // chunk_size
     if num_chunks == 1:
         value, terms = loss(model, jax.lax.stop_gradient(examples))

@@ -49,8 +49,8 @@ class GatedUpdate(eqx.Module):
         self.b = jnp.zeros(())
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        change = self.update(cells)
-        return jnp.broadcast_to(jax.nn.sigmoid(self.b), change.shape) * change
+        change = self.update(cells).astype(jnp.float32)  # for the sum over all cells in the gradient of b
+        return jnp.broadcast_to(jax.nn.sigmoid(self.b.astype(jnp.float32)), change.shape) * change
 
 
 class HalfFrozenUpdate(eqx.Module):
@@ -102,6 +102,18 @@ UPDATE_NETWORKS: dict[str, Callable[..., UpdateNetwork]] = {
     "half_frozen": HalfFrozenUpdate,
     "gru": GRUUpdate,
 }
+
+
+def register(name: str, factory: Callable[..., UpdateNetwork]) -> None:
+    """Adds an update network of one's own: `factory(cell_size, hidden_size, num_blocks, key=key)`, a class or function.
+
+    A model's file keeps the name alone, so the program that reads it registers it too. Raises InputError if the name is
+    taken; the same factory may come again.
+    """
+    if UPDATE_NETWORKS.setdefault(name, factory) is not factory:
+        raise InputError(
+            f"There is an update network {name!r} already; choose a name besides {', '.join(UPDATE_NETWORKS)}."
+        )
 
 
 def make(name: str, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray) -> UpdateNetwork:

@@ -112,6 +112,11 @@ class ConvVAE(eqx.Module):
         """
         return self._full_side**2 * 42 * self.encoder_width
 
+    @property
+    def recomputed_size(self) -> int:
+        """The same, since there are no steps to compute again."""
+        return self.trajectory_size
+
     def encode(
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:

@@ -96,8 +96,22 @@ class DoublingVNCA(eqx.Module):
     @property
     def trajectory_size(self) -> int:
         """Numbers kept for the gradient of one image, about: cell updates of all stages times the layers' widths."""
-        updates = sum(self.steps_per_doubling * 4 ** (k + 1) for k in range(self.num_doublings + 1))
-        return updates * (2 * self.latent_size + 2 * (self.num_blocks + 1) * self.hidden_size)
+        return self._cell_updates * self._step_size
+
+    @property
+    def recomputed_size(self) -> int:
+        """Numbers kept if the inside of each step is computed again, about: all cells, and the largest step."""
+        return self._cell_updates * self.latent_size + self.image_size**2 * self._step_size
+
+    @property
+    def _cell_updates(self) -> int:
+        """Updates of single cells in all stages."""
+        return sum(self.steps_per_doubling * 4 ** (k + 1) for k in range(self.num_doublings + 1))
+
+    @property
+    def _step_size(self) -> int:
+        """Numbers that the update of a cell keeps."""
+        return 2 * self.latent_size + 2 * (self.num_blocks + 1) * self.hidden_size
 
     def encode(
         self, x: Float[Array, "*batch h w c"]

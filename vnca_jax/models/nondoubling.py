@@ -103,7 +103,17 @@ class NonDoublingVNCA(eqx.Module):
     @property
     def trajectory_size(self) -> int:
         """Numbers kept for the gradient of one image, about: cell updates of the longest run times widths."""
-        return self.image_size**2 * self.max_steps * 2 * (self.latent_size + (self.num_blocks + 1) * self.hidden_size)
+        return self.image_size**2 * self.max_steps * self._step_size
+
+    @property
+    def recomputed_size(self) -> int:
+        """Numbers kept likewise if the inside of each step is computed again, about: all cells, and one step."""
+        return self.image_size**2 * (self.max_steps * self.latent_size + self._step_size)
+
+    @property
+    def _step_size(self) -> int:
+        """Numbers that the update of a cell keeps."""
+        return 2 * (self.latent_size + (self.num_blocks + 1) * self.hidden_size)
 
     def encode(
         self, x: Float[Array, "*batch h w c"]
