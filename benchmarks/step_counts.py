@@ -1,0 +1,205 @@
+"""What a training step of the paper's models computes and moves, counted and not run.
+
+FLOPs and memory traffic come from the step's jaxpr, collectives from programs compiled for up to 256 devices.
+"""
+
+import dataclasses
+import math
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.sharding import Mesh, NamedSharding
+
+from benchmarks.flops import Operation, find_operations
+from benchmarks.hardware import BYTES_OF_ACTIVATION, Machine, Prediction, Work, predict
+from benchmarks.pool_traffic import count_program
+from vnca_jax import conv, losses, memory, parallel, train
+from vnca_jax import pool as pools
+from vnca_jax.advance import TrainState, make_advance, make_optimizer
+from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
+
+STRONG, WEAK = (8, 32), 256  # devices that programs are compiled for, with the paper's batch in all and on each
+NUM_IMAGES = 60_000  # of the dataset on the device
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in the paper's size, and its batch; with a pool, of so many states for each image of the batch.
+
+    What the model computes is counted with `counted_with` among its arguments.
+    """
+
+    name: str
+    model: type
+    batch_size: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    pool_states: int = 0
+    counted_with: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fewest_images(self) -> int:
+        """Images that a device must have: half of them come from the pool."""
+        return 2 if self.pool_states else 1
+
+
+MEAN_STEPS = 48  # of T ~ U{32, ..., 64}
+AT_MEAN = {"min_steps": MEAN_STEPS, "max_steps": MEAN_STEPS}
+COLOUR = {"image_channels": 3, "num_doublings": 5, "num_mixtures": 1}
+CASES = (
+    Case("doubling VNCA, MNIST", DoublingVNCA, 32),
+    Case("non-doubling VNCA, MNIST", NonDoublingVNCA, 128, pool_states=8, counted_with=AT_MEAN),
+    Case("convolutional baseline, MNIST", ConvVAE, 32),
+    Case("doubling VNCA, CelebA", DoublingVNCA, 32, COLOUR),
+)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted: operations of a device by its number of images; bytes received by (devices, batch) and kind.
+
+    `kept_numbers` an image are kept for the gradient; a pool's state has `cell_bytes`, without a pool they are zero.
+    """
+
+    case: Case
+    num_parameters: int
+    kept_numbers: int
+    cell_bytes: int
+    operations: Mapping[int, Sequence[Operation]]
+    compiled: Mapping[tuple[int, int], Mapping[str, int]]
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of a step with the paper's batch."""
+        return sum(op.times * op.flops for op in self.operations[self.case.batch_size])
+
+    @property
+    def traffic(self) -> float:
+        """Bytes that the operations of such a step read and write in bfloat16."""
+        return BYTES_OF_ACTIVATION * sum(op.times * op.numbers for op in self.operations[self.case.batch_size])
+
+    @property
+    def num_sequential(self) -> int:
+        """Dots and convolutions of a step, one after another."""
+        return sum(op.times for op in self.operations[self.case.batch_size])
+
+    @property
+    def most_devices(self) -> int:
+        """Devices that the paper's batch can be shared among."""
+        return self.case.batch_size // self.case.fewest_images
+
+    def moved(self, num_devices: int, batch_size: int) -> dict[str, float]:
+        """Bytes a device receives: the gradient there and back; half a batch drawn from the pool, all put back."""
+        others = (num_devices - 1) / num_devices
+        states = batch_size * self.cell_bytes
+        gradient = 2 * 4 * self.num_parameters
+        return {"all-reduce": others * gradient, "all-gather": others * states, "reduce-scatter": others * states / 2}
+
+    def work(self, num_devices: int, batch_size: int) -> Work:
+        """What each of so many devices does in a step."""
+        operations = self.operations[batch_size // num_devices]
+        return Work(operations, self.num_parameters, self.moved(num_devices, batch_size))
+
+    def strong(self, machine: Machine, num_devices: int) -> Prediction:
+        """A step with the paper's batch, shared among the devices."""
+        return predict(machine, self.work(num_devices, self.case.batch_size), num_devices)
+
+    def strong_efficiency(self, machine: Machine, num_devices: int) -> float:
+        """t(1) / (n t(n)) with the paper's batch."""
+        return self.strong(machine, 1).step_s / (num_devices * self.strong(machine, num_devices).step_s)
+
+    def weak(self, machine: Machine, num_devices: int) -> Prediction:
+        """A step with the paper's batch on each device."""
+        return predict(machine, self.work(num_devices, self.case.batch_size * num_devices), num_devices)
+
+    def recomputes(self, machine: Machine) -> bool:
+        """Whether a device that has the paper's batch to itself has too little memory to keep all for the gradient."""
+        kept_bytes = memory.BYTES_A_NUMBER * self.kept_numbers * self.case.batch_size
+        return kept_bytes > memory.KEPT_SHARE * machine.memory_bytes
+
+
+def make_step(case: Case, mesh: Mesh, batch_size: int) -> tuple[Any, tuple[Any, ...]]:
+    """A compiled update, and the shapes and shardings of its arguments."""
+
+    def spread(tree, spec=parallel.REPLICATED):
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    model = shapes_of(case, **case.counted_with)
+    image_shape = (model.image_size, model.image_size, model.image_channels)
+    carry, loss = None, losses.elbo_loss
+    if case.pool_states:
+        size, one = case.pool_states * batch_size, pools.empty(1, image_shape, model.latent_size)
+        carry = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), one)
+        loss = losses.pool_loss
+    optimizer = make_optimizer(train.TrainConfig().learning_rate)
+    step, key = jax.eval_shape(lambda: (jnp.int32(0), jr.key(0)))
+    state = spread(TrainState(step, model, jax.eval_shape(optimizer.init, model), None, key))
+    state = dataclasses.replace(state, carry=spread(carry, parallel.SHARDED))
+    images = spread(jax.ShapeDtypeStruct((NUM_IMAGES, *image_shape), jnp.uint8))
+    loss = loss(chunk_size=batch_size // mesh.size)  # as on accelerators: all of a device's images at once
+    advance = make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=1)
+    return advance, (state, images, 1)
+
+
+def shapes_of(case: Case, **changes: Any) -> Any:
+    """The model of a case, shapes in place of its parameters."""
+    return eqx.filter_eval_shape(case.model, **{**case.arguments, **changes}, key=jr.key(0))
+
+
+def count_operations(case: Case, num_images: int) -> list[Operation]:
+    """The dots and convolutions of one device's step on so many images, as accelerators compute them."""
+    advance, arguments = make_step(case, parallel.make_mesh(1), num_images)
+    with conv.use_formulation("lax"):
+        return find_operations(advance, *arguments)
+
+
+def count_moved(case: Case, num_devices: int, batch_size: int) -> dict[str, int]:
+    """Bytes that a device receives in a step compiled for so many, by kind of collective."""
+    advance, arguments = make_step(case, parallel.make_mesh(num_devices), batch_size)
+    with conv.use_formulation("lax"):
+        return count_program(advance.lower(*arguments).compile()).moved
+
+
+def count(case: Case) -> Counted:
+    """All that the document needs of a case; raises ValueError if what is moved is not what the rule says."""
+    model = shapes_of(case)
+    state_bytes = model.image_size**2 * (model.image_channels + 4 * model.latent_size)
+    images = [case.batch_size >> i for i in range(int(math.log2(case.batch_size // case.fewest_images)) + 1)]
+    places = [(n, case.batch_size) for n in STRONG] + [(WEAK, WEAK * case.batch_size)]
+    counted = Counted(
+        case,
+        sum(leaf.size for leaf in jax.tree.leaves(model)),
+        model.trajectory_size,
+        state_bytes if case.pool_states else 0,
+        {n: count_operations(case, n) for n in images},
+        {place: count_moved(case, *place) for place in places},
+    )
+    for place, moved in counted.compiled.items():
+        rule = counted.moved(*place)
+        if any(abs(num_bytes - rule.get(kind, 0)) > 1e-4 * sum(rule.values()) for kind, num_bytes in moved.items()):
+            raise ValueError(f"{case.name} on {place[0]} devices moves {dict(moved)}, but by the rule {rule}")
+    return counted
+
+
+def show_devices(num_devices: int) -> None:
+    """Makes this process's CPU so many devices, and its programs quick to compile; before JAX's first computation."""
+    others = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag]
+    os.environ["XLA_FLAGS"] = " ".join([*others, "--xla_backend_optimization_level=0"])
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", num_devices)
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
+def count_all(cases: Sequence[Case] = CASES) -> list[Counted]:
+    """The counts of all cases, in a process of its own that has enough CPU devices."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=show_devices, initargs=(WEAK,)) as executor:
+        return list(executor.map(count, cases))
