@@ -19,6 +19,7 @@ SILENT = frozenset(
     {
         *("preset", "out", "name", "data-dir", "num-devices", "chunk-size"),
         *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
+        *("compute-dtype", "distributed"),
     }
 )
 WORDS = {

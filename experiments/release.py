@@ -14,8 +14,9 @@ from pathlib import Path
 
 import tyro
 
-from vnca_jax import data, parallel, shipped
+from vnca_jax import data, parallel, precision, shipped
 from vnca_jax.checkpoint import export_model, import_model
+from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
 from vnca_jax.eval import evaluate
 from vnca_jax.run_directory import write_json
@@ -52,10 +53,11 @@ def main(options: Options) -> None:
     rounded, _ = import_model(folder)
     dataset = data.load_padded(header["dataset"], model.image_size, data_dir=options.data_dir)
     images, mesh = dataset.some_test_images(options.limit), parallel.make_mesh()
-    before, after = (
-        evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=mesh).terms["iwelbo"][0]
-        for one in (model, rounded)
-    )
+    with precision.use_compute_dtype("float32"):
+        before, after = (
+            evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=mesh).terms["iwelbo"][0]
+            for one in (model, rounded)
+        )
     change = after - before
     print(f"IWELBO of {len(images)} images: {before:.4f} nats, rounded {after:.4f}")
     if abs(change) > TOLERANCE:
@@ -74,5 +76,6 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     parallel.use_all_cores()
+    keep_compiled()
     with reported():
         main(tyro.cli(Options, prog="python -m experiments.release", description=__doc__))

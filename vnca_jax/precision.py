@@ -8,31 +8,29 @@ bounds and the optimizer stay float32, so what is rounded is what happens inside
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from vnca_jax.errors import InputError
-
-ComputeDtype = Literal["float32", "bfloat16"]
-COMPUTE_DTYPES: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
 AMPERE = (8, 0)  # the compute capability since which NVIDIA's GPUs have bfloat16
-_override: contextvars.ContextVar[ComputeDtype | None] = contextvars.ContextVar("compute_dtype", default=None)
+_override: contextvars.ContextVar[ComputeDtype] = contextvars.ContextVar("compute_dtype", default="auto")
 
 
-def compute_dtype() -> ComputeDtype:
+def compute_dtype() -> Literal["float32", "bfloat16"]:
     """The type in force: the innermost `use_compute_dtype`, else bfloat16 where JAX's default device is good at it."""
-    return _override.get() or ("bfloat16" if _has_bfloat16(jax.devices()[0]) else "float32")
+    chosen = _override.get()
+    if chosen == "auto":
+        return "bfloat16" if _has_bfloat16(jax.devices()[0]) else "float32"
+    return chosen
 
 
 @contextlib.contextmanager
-def use_compute_dtype(name: str | None) -> Iterator[None]:
-    """Compute automata traced inside the block in `name`, None being the device's own; InputError for another name."""
-    if name not in (*COMPUTE_DTYPES, None):
-        raise InputError(f"There is no compute dtype {name!r}; choose one of {', '.join(COMPUTE_DTYPES)}.")
-    token = _override.set(cast(ComputeDtype | None, name))
+def use_compute_dtype(name: ComputeDtype) -> Iterator[None]:
+    """Compute automata traced inside the block in the type `name`; auto is the one that the device is good at."""
+    token = _override.set(name)
     try:
         yield
     finally:
