@@ -184,6 +184,13 @@ def test_sizes_that_do_not_belong_to_the_numbers(path, changes):
     assert refusal(rewritten(path, sizes=header["sizes"] | changes)) == expected
 
 
+def test_an_update_network_that_nobody_has_registered(path):
+    _, header = import_model(path)
+    expected = f"{path} has the update network 'mine', not one of residual, neighbour, gated, half_frozen, gru; if "
+    assert refusal(rewritten(path, sizes=header["sizes"] | {"update_network": "mine"})).startswith(expected)
+    assert "'[]'" in refusal(rewritten(path, sizes=header["sizes"] | {"update_network": []}))
+
+
 def test_other_refusals(path, tmp_path):
     expected = f"{path} holds a Transformer, which this version does not know (DoublingVNCA"
     assert refusal(rewritten(path, model="Transformer")).startswith(expected)

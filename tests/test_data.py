@@ -73,7 +73,10 @@ def test_digits():
     assert np.array_equal(dataset.train, digits.load().train)
 
 
-ALL = "binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist and fashion_mnist_grey"
+ALL = (
+    "binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist, fashion_mnist_grey, folder and "
+    "folder_binary"
+)
 
 
 def test_unknown_names():

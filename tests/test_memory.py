@@ -65,8 +65,8 @@ def test_the_paper_s_steps_fit(monkeypatch):
 
 
 def test_recomputing_changes_the_memory_and_not_the_gradient():
-    sizes = {"latent_size": 8, "hidden_size": 16, "num_doublings": 3, "steps_per_doubling": 8, "num_blocks": 2}
-    model = tiny_training.tiny_vnca(**sizes)
+    sizes = {"latent_size": 8, "hidden_size": 16, "num_steps": 24, "max_steps": 24, "num_blocks": 2, "image_size": 16}
+    model = tiny_training.tiny_nondoubling(**sizes)
     x = jnp.asarray(np.random.default_rng(0).integers(2, size=(4, 16, 16, 1)), jnp.float32)
     noise = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8)), jnp.float32)
 

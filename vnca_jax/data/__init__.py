@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from vnca_jax.data import binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist
+from vnca_jax.data import binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist, folder
 from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.labels import labelled
 from vnca_jax.errors import InputError
@@ -19,6 +19,8 @@ SIZES = {
     "emoji": emoji.SIZES,
     "fashion_mnist": (28,),
     "fashion_mnist_grey": (28,),
+    "folder": folder.SIZES,
+    "folder_binary": folder.SIZES,
 }
 DATASETS = tuple(SIZES)
 
@@ -33,10 +35,11 @@ def load(
 ) -> Dataset:
     """The dataset called `name`, one of DATASETS, in images of `size` x `size` pixels, one of SIZES[name].
 
-    `data_dir` holds the official files, `cache_dir` (default $VNCA_CACHE_DIR, else ~/.cache/vnca_jax) what is made from
-    them, and `download` allows to fetch missing ones, of MNIST and its like only; the digits need none of these. Raises
-    InputError for another name or size, and for files that are missing or wrong.
+    `data_dir` holds the official files, or one's own pictures, `cache_dir` (default $VNCA_CACHE_DIR, else
+    ~/.cache/vnca_jax) what is made from them, and `download` allows to fetch missing ones, of MNIST and its like only;
+    the digits need none of these. Raises InputError for another name or size, and for files that are missing or wrong.
     """
+    name = folder.registered_name(name)
     size = _check(name, size)
     if name == "binarized_mnist":
         return binarized_mnist.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
@@ -49,15 +52,20 @@ def load(
     if name in (fashion_mnist.NAME, fashion_mnist.GREY_NAME):
         grey = name == fashion_mnist.GREY_NAME
         return fashion_mnist.load(grey=grey, data_dir=data_dir, cache_dir=cache_dir, download=download)
+    if name in (folder.NAME, folder.BINARY_NAME):
+        return folder.load(binary=name == folder.BINARY_NAME, size=size, data_dir=data_dir, cache_dir=cache_dir)
     return digits.load()
 
 
 def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> Dataset:
     """The dataset called `name` in images of `image_size` pixels a side: in that size if it can be had, else padded.
 
-    Raises InputError as `load` and `Dataset.padded` do.
+    One's own pictures, which can be had in many sizes, are never padded. Raises InputError as `load` and
+    `Dataset.padded` do.
     """
-    size = image_size if image_size in SIZES.get(name, ()) else None
+    name = folder.registered_name(name)
+    own = name in (folder.NAME, folder.BINARY_NAME)
+    size = image_size if own or image_size in SIZES.get(name, ()) else None
     return load(name, size=size, data_dir=data_dir).padded(image_size)
 
 

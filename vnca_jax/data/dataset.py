@@ -57,7 +57,8 @@ class Dataset:
 def check_size(name: str, size: int, sizes: tuple[int, ...]) -> None:
     """Raises InputError unless the dataset `name`, which can be had in `sizes`, comes in `size` x `size` pixels too."""
     if size not in sizes:
-        possible = " or ".join(f"{allowed}x{allowed}" for allowed in sizes)
+        *others, last = (f"{allowed}x{allowed}" for allowed in sorted(sizes, reverse=True))
+        possible = f"{', '.join(others)} or {last}" if others else last
         raise InputError(
             f"{name} was asked for in {size}x{size} pixels, but comes in {possible} only: ask for that or for none."
         )

@@ -1,0 +1,209 @@
+"""What the documents say is so: every command line parses, every link leads somewhere, every command is named."""
+
+import ast
+import contextlib
+import dataclasses
+import importlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from vnca_jax import __main__ as overview
+from vnca_jax import data, shipped
+from vnca_jax.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("vnca_jax", "experiments", "benchmarks")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
+DOCUMENTS = [*PAGES, *(path for path in SOURCES if "python -m" in path.read_text())]
+COMMANDS = {name for package in PACKAGES for name in overview.commands(ROOT / package)}
+
+# A command in `backticks` may go on in the next line; elsewhere a comment, a quote, & or two spaces end it.
+COMMAND = re.compile(r"(?<=`)(python -m [^`]+)`|(?<!`)(python -m [^\s#&`\"]+(?: [^\s#&`\"]+)*)")
+AS_IN_CLI = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
+
+
+def text_of(path: Path) -> str:
+    """A page, or the docstring of a module."""
+    return path.read_text() if path.suffix == ".md" else ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """The commands of this project that `text` shows, each in one line."""
+    for quoted, plain in COMMAND.findall(text):
+        command = " ".join((quoted or plain).split())
+        if command.split()[2].split(".")[0].rstrip(".,;:") in PACKAGES:
+            yield command
+
+
+def what_is_wrong_with(command: str) -> str | None:
+    """A sentence if the command line would be refused: an unknown module, flag, value or name."""
+    _, _, module, *arguments = shlex.split(command)
+    if module not in COMMANDS:
+        return None if command == "python -m vnca_jax" else f"there is no command {module}"
+    if not arguments or arguments == ["--help"]:
+        return None
+    if module.startswith("benchmarks."):  # they need torch
+        return what_is_wrong_with_flags(arguments, options_in_source(ROOT / f"{module.replace('.', '/')}.py"))
+    imported = importlib.import_module(module)
+    kind, options = getattr(imported, "Options", None), {}
+    if kind is None:
+        default = imported.PRESETS.get(value_of("--preset", arguments), imported.PRESETS["cpu"])
+        kind, options = type(default), {"default": default}
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            tyro.cli(kind, args=arguments, **options, config=AS_IN_CLI)
+        except (SystemExit, InputError) as error:
+            return " ".join(f"{error} {said.getvalue()}".split())
+    return what_is_wrong_with_names(arguments)
+
+
+def what_is_wrong_with_flags(arguments: list[str], known: set[str]) -> str | None:
+    unknown = [argument for argument in arguments if argument.startswith("--") and argument not in known]
+    return f"there is no flag {unknown[0]}" if unknown else None
+
+
+def what_is_wrong_with_names(arguments: list[str]) -> str | None:
+    """Values that the parser takes as any text, and that name something of the project."""
+    dataset, ckpt = value_of("--dataset", arguments), value_of("--ckpt", arguments)
+    if dataset and dataset not in data.DATASETS:
+        return f"there is no dataset {dataset}"
+    if ckpt and ckpt.startswith(shipped.PREFIX) and ckpt.removeprefix(shipped.PREFIX) not in shipped.names():
+        return f"there is no model {ckpt}"
+    return None
+
+
+def value_of(flag: str, arguments: list[str]) -> str | None:
+    return arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else None
+
+
+def options_in_source(path: Path) -> set[str]:
+    """The flags of a module, from the fields of its class `Options`."""
+    [options] = [
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef) and node.name == "Options"
+    ]
+    names = [
+        node.target.id for node in options.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+    return {f"--{name.replace('_', '-')}" for name in names}
+
+
+def all_flags() -> set[str]:
+    """The flags of all commands."""
+    found = {"--help"}
+    for module in COMMANDS:
+        if module.startswith("benchmarks."):
+            found |= options_in_source(ROOT / f"{module.replace('.', '/')}.py")
+        else:
+            imported = importlib.import_module(module)
+            found |= leaves_of(imported.PRESETS["cpu"] if hasattr(imported, "PRESETS") else imported.Options)
+    return found
+
+
+def leaves_of(options: Any) -> set[str]:
+    """The flags of a dataclass whose fields may be dataclasses."""
+    found = set()
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name, None)
+        found |= leaves_of(value) if dataclasses.is_dataclass(value) else {f"--{field.name.replace('_', '-')}"}
+    return found
+
+
+def broken_links(path: Path, text: str) -> list[str]:
+    targets = [markdown or html for markdown, html in LINK.findall(text)]
+    files = [target.partition("#")[0] for target in targets if not target.startswith(("http://", "https://", "#"))]
+    return [file for file in files if not (path.parent / file).exists()]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_would_be_taken(path):
+    wrong = {command: what_is_wrong_with(command) for command in commands_in(text_of(path))}
+    assert {command: sentence for command, sentence in wrong.items() if sentence} == {}
+
+
+def test_every_command_is_found():
+    """So that the test above cannot pass by overlooking them."""
+    counts = {path.name: len(list(commands_in(text_of(path)))) for path in DOCUMENTS}
+    for path in PAGES:
+        own = [name for package in PACKAGES for name in re.findall(rf"python\s+-m\s+{package}\b", path.read_text())]
+        assert counts[path.name] == len(own)
+    assert counts["README.md"] > 20 and counts["tutorial.md"] > 6 and counts["mnist_doubling.py"] == 2
+
+
+def test_every_flag_in_backticks_is_one():
+    known = all_flags()
+    for path in PAGES:
+        found = re.findall(r"`(--[^`]+)`", path.read_text())
+        assert [quoted for quoted in found if what_is_wrong_with_flags(quoted.split(), known)] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    assert broken_links(path, path.read_text()) == []
+
+
+def test_every_experiment_is_named():
+    starts = '\nif __name__ == "__main__":'
+    modules = {f"experiments.{path.stem}" for path in (ROOT / "experiments").glob("*.py") if starts in path.read_text()}
+    assert len(modules) > 10
+    readme = (ROOT / "README.md").read_text()
+    listed = overview.overview(ROOT, 120)
+    for module in modules:
+        assert f"python -m {module} " in readme.replace("`", " "), module
+        assert f"\n  {module} " in listed, module
+
+
+# What the checks catch
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("python -m experiments.mnist_doubling --preset paper --beta 2", "--beta"),  # a flag of another experiment
+        ("python -m experiments.mnist_doubling --preset papr", "papr"),
+        ("python -m experiments.mnist_doubling --num-updates many", "many"),
+        ("python -m experiments.mnist_doubling --num-updates 3 --cooldown-updates 9", "must be from 0 to"),
+        ("python -m experiments.mnist_doubling --dataset mnist", "there is no dataset mnist"),
+        ("python -m experiments.mnist_doublings", "there is no command experiments.mnist_doublings"),
+        ("python -m experiments.doubling --preset cpu", "there is no command experiments.doubling"),
+        ("python -m vnca_jax.eval --limit 3", "--ckpt"),
+        ("python -m vnca_jax.eval --ckpt pretrained:none", "there is no model pretrained:none"),
+        ("python -m benchmarks.iwelbo --jsn FILE", "there is no flag --jsn"),
+        ("python -m vnca_jax --preset cpu", "there is no command vnca_jax"),
+    ],
+)
+def test_wrong_commands(command, sentence):
+    assert sentence in (what_is_wrong_with(command) or "")
+    for text in (
+        f"    {command}    # what it does",
+        f"as `{command.replace(' --', chr(10) + '--')}`.",
+        f"{command}\nnext",
+    ):
+        assert list(commands_in(text)) == [command]
+
+
+def test_right_commands():
+    for line in (
+        "python -m vnca_jax",
+        "python -m vnca_jax.eval",
+        "python -m vnca_jax.eval --ckpt pretrained:mnist_doubling_small --limit 100",
+        "python -m experiments.celeba_doubling --preset paper --dataset folder --data-dir DIR --beta 2",
+        "python -m experiments.linear_probe --preset paper --ckpt RUN",
+        "python -m benchmarks.iwelbo --json FILE",
+    ):
+        assert what_is_wrong_with(line) is None
+    assert list(commands_in("python -m pytest, `python -m venv x`")) == []
+
+
+def test_broken_links():
+    page = 'a [b](README.md#use) [c](nowhere.md) <img src="docs/growth.png"> <img src="no.png"> [d](https://x.org/y)'
+    assert broken_links(ROOT / "README.md", page) == ["nowhere.md", "no.png"]
