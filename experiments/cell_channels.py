@@ -91,7 +91,7 @@ def draw(run, states, images, chosen) -> None:
     for cells in states:
         flat = components.transform(cells[chosen].reshape(-1, cells.shape[-1])) / spread
         colours = np.clip(flat / 2 + 0.5, 0, 1).reshape(*cells[chosen].shape[:-1], 3).astype(np.float32)
-        rows.append(colours.repeat(factor := images.shape[1] // cells.shape[1], axis=1).repeat(factor, axis=2))
+        rows.append(figures.enlarge(colours, images.shape[1] // cells.shape[1]))
     figures.rows(run.figure("components.png"), rows)
 
 

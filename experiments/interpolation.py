@@ -26,10 +26,8 @@ def spherical(start: Latents, end: Latents, t: float) -> Latents:
     return np.where(angle < 1e-3, straight(start, end, t), way).astype(start.dtype)
 
 
-def draw(path: Path, model: Any, ends: Float[np.ndarray, "n 2 h w c"], num_steps: int) -> None:
-    """Rows of E[x|z] for each pair of images, straight, then on the sphere, z between the two means of q(z|x)."""
-    encode = jax.jit(lambda model, x: model.encode(x)[0])
-    start, end = np.asarray(encode(model, ends.swapaxes(0, 1)))
+def draw(path: Path, model: Any, start: Latents, end: Latents, num_steps: int) -> None:
+    """Rows of E[x|z] for z between each start and its end, straight, then on the sphere."""
     ts = np.linspace(0, 1, num_steps)
     ways = [np.stack([way(start, end, t) for t in ts], axis=1) for way in (straight, spherical)]
     rows = np.stack(ways, axis=1).reshape(-1, start.shape[-1]).astype(np.float32)

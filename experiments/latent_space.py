@@ -56,11 +56,11 @@ def main(config: analysis.Config) -> None:
         options, rng = config.analysis, np.random.default_rng(config.run.seed)
         images, test_labels = run.dataset.test, run.dataset.some_test_labels(None)
         ends = rng.choice(len(images), (options.num_interpolations, 2), replace=False)
-        for i, one in enumerate(run.automata):
-            path = run.figure(f"interpolation{i or ''}.png")
-            interpolation.draw(path, one.model, one.images(images)[ends], options.interpolation_steps)
         models = {"VNCA": run.automata, "baseline": run.baselines}
         encodings = {kind: [encode(one.model, one.images(images)) for one in some] for kind, some in models.items()}
+        for i, (one, latents) in enumerate(zip(run.automata, encodings["VNCA"], strict=True)):
+            path = run.figure(f"interpolation{i or ''}.png")
+            interpolation.draw(path, one.model, *latents[ends].swapaxes(0, 1), options.interpolation_steps)
         count, found = min(options.num_images, len(images)), []
         for draw in tqdm(range(options.num_draws), desc="measuring", unit="draw", dynamic_ncols=True):
             drawn, seed = rng.choice(len(images), count, replace=False), config.run.seed + draw

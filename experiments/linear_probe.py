@@ -76,7 +76,7 @@ def draw(run, readings, x, shares, times) -> None:
     figures.maps(run.figure("accuracy_map.png"), maps, label="share of right cells")
     some, size = np.linspace(0, len(x) - 1, PICTURED).astype(int), x.shape[1]
     digits, strengths = (
-        np.stack([as_large(part[some], size) for part in parts])
+        np.stack([figures.enlarge(part[some], size // part.shape[1]) for part in parts])
         for parts in zip(*(readings[i][:2] for i in times), strict=True)
     )
     figures.labelled_cells(run.figure("predicted_digits.png"), x[some], digits, strengths)
@@ -87,11 +87,6 @@ def draw(run, readings, x, shares, times) -> None:
     figures.curves(
         run.figure("accuracy_by_step.png"), curves, xlabel="state (steps and doublings)", ylabel="share of right cells"
     )
-
-
-def as_large(cells, size):
-    """Cells of a coarser grid drawn as large as the image."""
-    return cells.repeat(size // cells.shape[1], axis=1).repeat(size // cells.shape[2], axis=2)
 
 
 if __name__ == "__main__":

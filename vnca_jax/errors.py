@@ -1,8 +1,9 @@
 """What is shown to a user as a sentence, without a traceback."""
 
 import contextlib
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -20,6 +21,12 @@ class Stopped(SystemExit):
     def __init__(self, message: str):
         super().__init__(75)
         self.message = message
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `name`: the one of the `known` that it resembles, if any."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    return f"; did you mean {nearest[0]!r}?" if nearest else "."
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def tile(images: Images, columns: int, *, separator: int = 3) -> Picture:
 
 def save_png(path: Path, image: Picture, *, scale: int = 1) -> None:
     """Write `image`, enlarged `scale` times; `InputError` where that cannot be done."""
-    _save(path, Image.fromarray(_enlarge(image[None], scale)[0]), format="PNG")
+    _save(path, Image.fromarray(enlarge(image[None], scale)[0]), format="PNG")
 
 
 def reconstructions(path: Path, images: Images, means: Images) -> None:
@@ -51,7 +51,7 @@ def reconstructions(path: Path, images: Images, means: Images) -> None:
     scale = _scale(columns * images.shape[2])
     pairs = []
     for start in range(0, len(images), columns):
-        pair = [_enlarge(rows[start : start + columns], scale) for rows in (images, means)]
+        pair = [enlarge(rows[start : start + columns], scale) for rows in (images, means)]
         pairs.append(tile(np.concatenate(pair), len(pair[0])))
     save_png(path, _page(pairs))
 
@@ -59,13 +59,13 @@ def reconstructions(path: Path, images: Images, means: Images) -> None:
 def samples(path: Path, images: Images) -> None:
     """Fig. 3, right: one sheet, as near to a square as full rows allow."""
     columns = _columns(len(images), len(images))
-    save_png(path, _page([tile(_enlarge(images, _scale(columns * images.shape[2])), columns)]))
+    save_png(path, _page([tile(enlarge(images, _scale(columns * images.shape[2])), columns)]))
 
 
 def rows(path: Path, images: Sequence[Images]) -> None:
     """Fig. 9, left: rows of as many images each, one under the other."""
     scale = _scale(len(images[0]) * images[0].shape[2])
-    save_png(path, _page([tile(_enlarge(np.concatenate(images), scale), len(images[0]))]))
+    save_png(path, _page([tile(enlarge(np.concatenate(images), scale), len(images[0]))]))
 
 
 def growth_sheet(path: Path, stages: Sequence[Float[np.ndarray, "_ _ _ c"]]) -> None:
@@ -74,7 +74,7 @@ def growth_sheet(path: Path, stages: Sequence[Float[np.ndarray, "_ _ _ c"]]) -> 
     `stages[i]` is (steps, h_i, w_i, c), where h_i and w_i divide the final ones by the same factor.
     """
     scale = _scale(max(len(stage) for stage in stages) * stages[-1].shape[2])
-    save_png(path, _page([tile(_enlarge(stage, scale * _left_to_grow(stage, stages)), len(stage)) for stage in stages]))
+    save_png(path, _page([tile(enlarge(stage, scale * _left_to_grow(stage, stages)), len(stage)) for stage in stages]))
 
 
 def growth_gif(path: Path, stages: Sequence[Float[np.ndarray, "_ n _ _ c"]]) -> None:
@@ -87,7 +87,7 @@ def growth_gif(path: Path, stages: Sequence[Float[np.ndarray, "_ n _ _ c"]]) -> 
     frames = []
     for stage in stages:
         for images in stage:
-            frame = Image.fromarray(_page([tile(_enlarge(images, scale * _left_to_grow(stage, stages)), n)]))
+            frame = Image.fromarray(_page([tile(enlarge(images, scale * _left_to_grow(stage, stages)), n)]))
             frames.append(frame.convert("L") if channels == 1 else frame.quantize(256))
     durations = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
     _save(path, frames[0], format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
@@ -190,7 +190,8 @@ def _to_uint8(images: Images) -> UInt8[np.ndarray, "n h w c"]:
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _enlarge(images: Shaped[np.ndarray, "n h w c"], factor: int) -> Shaped[np.ndarray, "n H W c"]:
+def enlarge(images: Shaped[np.ndarray, "n h w *c"], factor: int) -> Shaped[np.ndarray, "n H W *c"]:
+    """Each pixel as `factor` x `factor` of them."""
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 

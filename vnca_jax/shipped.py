@@ -3,12 +3,11 @@
 `pretrained/checksums.json` has the SHA-256 of every file.
 """
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
 
-from vnca_jax.errors import InputError
+from vnca_jax.errors import InputError, did_you_mean
 
 PREFIX = "pretrained:"
 SMALL = "_small"  # at the end of the name of a model that is smaller than the paper's
@@ -33,9 +32,7 @@ def resolve(path: Path) -> Path:
         raise InputError(f"This installation has no folder {FOLDER}: clone the project to have its trained models.")
     chosen = name if name in known else name + SMALL
     if chosen not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
-        raise InputError(f"There is no pretrained model {name!r}, only {', '.join(known)}{suggestion}")
+        raise InputError(f"There is no pretrained model {name!r}, only {', '.join(known)}{did_you_mean(name, known)}")
     file = FOLDER / chosen / "model.eqx"
     expected = json.loads((FOLDER / "checksums.json").read_text()).get(f"{chosen}/model.eqx")
     if hashlib.sha256(file.read_bytes()).hexdigest() != expected:

@@ -105,14 +105,13 @@ session.show(healing / "growth_damage_healing.gif")
 # %% [markdown]
 # ## Interpolation
 #
-# Between four pairs of samples, each encoded again: on the straight line, and below it on the sphere.
+# Between four pairs of z ~ p(z): on the straight line, and below it on the sphere.
 
 # %%
 import numpy as np
 
 from experiments import interpolation
 
-images = doubling.likelihood.mean(doubling.sample(8, key=ends_key))
-pairs = np.asarray(images).reshape(4, 2, *images.shape[1:])
-interpolation.draw(figures / "interpolation.png", doubling, pairs, 10)
+start, end = np.asarray(jr.normal(ends_key, (2, 4, doubling.latent_size)))
+interpolation.draw(figures / "interpolation.png", doubling, start, end, 10)
 session.show(figures / "interpolation.png")

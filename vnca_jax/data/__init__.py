@@ -1,12 +1,11 @@
 """Datasets by name."""
 
-import difflib
 from pathlib import Path
 
 from vnca_jax.data import binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist, folder
 from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.labels import labelled
-from vnca_jax.errors import InputError
+from vnca_jax.errors import InputError, did_you_mean
 
 __all__ = ["DATASETS", "SIZES", "Dataset", "labelled", "load", "load_padded"]
 
@@ -72,11 +71,8 @@ def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> 
 def _check(name: str, size: int | None) -> int:
     """`size`, or the default one of the dataset `name`; InputError where there is no such dataset or size."""
     if name not in SIZES:
-        nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.3)
-        suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
-        raise InputError(
-            f"There is no dataset {name!r}, only {', '.join(DATASETS[:-1])} and {DATASETS[-1]}{suggestion}"
-        )
+        known = f"{', '.join(DATASETS[:-1])} and {DATASETS[-1]}"
+        raise InputError(f"There is no dataset {name!r}, only {known}{did_you_mean(name, DATASETS)}")
     size = SIZES[name][0] if size is None else size
     check_size(name, size, SIZES[name])
     return size
