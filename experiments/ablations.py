@@ -17,6 +17,7 @@ from experiments import cli, doubling
 from experiments.analysis import mean_and_error, plus_minus, print_table
 from experiments.doubling import ModelConfig
 from experiments.variations import AblationConfig, varied
+from vnca_jax import processes
 from vnca_jax.checkpoint import import_model
 from vnca_jax.run_directory import write_json
 from vnca_jax.train import TrainConfig
@@ -45,7 +46,8 @@ def main(config: cli.Config) -> None:
             "iwelbo": [one["evaluation"]["terms"]["iwelbo"]["nats"] for one in found],
         }
     folder = config.run.out / "ablations" / (config.run.name or config.run.preset)
-    write_json(folder / "table.json", {"seeds": options.seeds, "config": cli.as_flags(config), "rows": rows})
+    if processes.is_first():
+        write_json(folder / "table.json", {"seeds": options.seeds, "config": cli.as_flags(config), "rows": rows})
     for dataset in {row["dataset"]: None for row in rows.values()}:
         print_rows({name: row for name, row in rows.items() if row["dataset"] == dataset}, dataset, options.seeds)
     print(f"\nWritten: {folder / 'table.json'}")

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import jax
+
 from experiments import cli, elbo, pictures
 from vnca_jax.models import ConvVAE
 
@@ -27,4 +29,5 @@ def main(experiment: str, config: cli.Config, **changes: Any) -> None:
         model, loss, carry = elbo.build(ConvVAE, config, key=run.keys.init, **changes)
         state = run.fit(loss, model, carry, report=pictures.reporter(run, key=run.keys.draw))
         run.export_and_evaluate(state)
-        pictures.trained(run, state.model, key=run.keys.draw)
+        if run.is_first:
+            pictures.trained(run, jax.device_get(state.model), key=run.keys.draw)

@@ -15,8 +15,9 @@ import jax
 import tyro
 from jax.sharding import Mesh
 
-from vnca_jax import data, metrics, parallel
+from vnca_jax import data, metrics, parallel, precision, processes
 from vnca_jax.checkpoint import export_model
+from vnca_jax.compilation import keep_compiled
 from vnca_jax.data import Dataset
 from vnca_jax.errors import InputError, reported
 from vnca_jax.eval import evaluate
@@ -31,7 +32,8 @@ MAY_CHANGE = frozenset(
     {
         *("num-updates", "cooldown-updates", "chunk-size", "num-devices"),
         *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
-        *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset"),
+        *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset", "distributed"),
+        "compute-dtype",
     }
 )
 
@@ -43,7 +45,7 @@ class DataConfig:
     dataset: str
     """Dataset by name."""
     data_dir: Path | None = None
-    """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
+    """Folder with the dataset's official files, or your own pictures; None looks in $VNCA_DATA_DIR, /kaggle/input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,10 @@ class RunConfig:
     """Importance samples an image of the evaluation, K."""
     limit: int | None = None
     """Evaluate only so many test images, evenly spread over the test set; None is all."""
+    compute_dtype: precision.ComputeDtype = "auto"
+    """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
+    distributed: bool = False
+    """This is one of several processes that train together; SLURM's tasks and a TPU slice's hosts need no flag."""
 
     def __post_init__(self):
         check_at_least(self, {"num_samples": 1, "limit": 2})
@@ -87,7 +93,10 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What an experiment works with: `directory` is this process's alone while it runs."""
+    """What an experiment works with: `directory` is this run's alone while it lasts.
+
+    Of several processes all compute what needs all devices; only the one with `is_first` writes, prints and draws.
+    """
 
     experiment: str
     directory: Path
@@ -96,6 +105,11 @@ class Run:
     keys: Keys
     dataset: Dataset
     drawn: list[Path] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes."""
+        return processes.is_first()
 
     def figure(self, name: str) -> Path:
         """The path of a picture, which the summary will list."""
@@ -120,10 +134,13 @@ class Run:
     def export_and_evaluate(self, state: TrainState) -> None:
         """Writes model.eqx, evaluates on the test images, writes results.json and prints the table."""
         step, dataset, options = int(state.step), self.dataset, self.config.run
-        model = jax.device_get(state.model)
-        export_model(self.directory / "model.eqx", model, dataset=dataset.name, step=step, experiment=self.experiment)
+        model, path = jax.device_get(state.model), self.directory / "model.eqx"
+        if self.is_first:
+            export_model(path, model, dataset=dataset.name, step=step, experiment=self.experiment)
         images, seed = dataset.some_test_images(options.limit), self.config.train.seed
         result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
+        if not self.is_first:
+            return
         seconds = metrics.read(self.directory / "metrics.jsonl")["seconds"].sum()
         facts = {
             "experiment": self.experiment,
@@ -148,6 +165,7 @@ class Run:
 def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Callable[[Any], None]) -> None:
     """Reads the flags and runs the experiment; a mistake in them is one sentence and exit code 2."""
     parallel.use_all_cores()
+    keep_compiled()
     wanted = _preset(sys.argv[1:])
     preset = wanted if wanted in presets else "cpu"  # tyro refuses another
     config = dataclasses.replace(presets[preset], run=dataclasses.replace(presets[preset].run, preset=preset))
@@ -158,27 +176,59 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Call
             default=config,
             prog=f"python -m {prog}",
             description=docstring,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-        run(config)
+        if hasattr(config.run, "distributed"):
+            with processes.joined(config.run.distributed), precision.use_compute_dtype(config.run.compute_dtype):
+                run(config)
+        else:  # an analysis, which one process does
+            run(config)
 
 
 @contextlib.contextmanager
 def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     """Loads the data, claims the run's directory, holds the config against what is there; lists pictures at the end.
 
-    Raises InputError before anything is written if the data, the devices or the config do not fit.
+    Raises InputError before anything is written if the data, the devices or the config do not fit. Of several processes
+    the first one does all this, and the others go on when it has.
     """
+    flags = as_flags(config)
+    _check_same_flags(flags)
     mesh = parallel.make_mesh(config.run.num_devices)
     parallel.check_divisible("--batch-size", config.train.batch_size, mesh)
     dataset = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir)
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
-    with _removed_if_nothing_came(directory), claim(directory):
-        check_config(directory, as_flags(config), frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}))
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            stack.enter_context(_removed_if_nothing_came(directory))
+            stack.enter_context(claim(directory))
+            check_config(directory, flags, frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}))
+        processes.meet()
+        _check_shared(directory)
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
         yield run
         if run.drawn:
             print_pictures(run.drawn)
+        processes.meet()  # so that the others find what the first one has written
+
+
+def _check_same_flags(flags: dict[str, Any]) -> None:
+    """Raises InputError that names the first flag whose value is another one in the first process of this run."""
+    for flag, value in processes.agree(flags).items():
+        if flag != "data-dir" and flags[flag] != value:
+            raise InputError(
+                f"One process of this run was started with --{flag} {flags[flag]}, but the first one with --{flag} "
+                f"{value}; start all of them with the same flags."
+            )
+
+
+def _check_shared(directory: Path) -> None:
+    """Raises InputError if this process does not see the directory that the first one has made."""
+    if not (directory / "config.json").exists():
+        raise InputError(
+            f"{directory} is not on this host ({platform.node()}) what the first process has made there; choose a "
+            "folder with --out that all hosts share."
+        )
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def main(experiment: str, config: cli.Config, *, pictured: bool = True, **change
         report = pictures.reporter(run, key=sample_key) if pictured else None
         state = run.fit(loss, model, carry, report=report)
         run.export_and_evaluate(state)
-        if not pictured:
+        if not (pictured and run.is_first):
             return
         model = jax.device_get(state.model)
         pictures.trained(run, model, key=sample_key)

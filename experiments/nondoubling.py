@@ -79,5 +79,7 @@ def main(experiment: str, config: cli.Config) -> None:
         sample_key, resilience_key = jr.split(run.keys.draw)
         state = run.fit(loss, model, carry, report=pictures.reporter(run, key=sample_key))
         run.export_and_evaluate(state)
-        pictures.trained(run, state.model, key=sample_key)
-        resilience.report(run, jax.device_get(state.model), config.analysis, key=resilience_key)
+        model = jax.device_get(state.model)
+        if run.is_first:
+            pictures.trained(run, model, key=sample_key)
+        resilience.report(run, model, config.analysis, key=resilience_key)

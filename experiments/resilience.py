@@ -46,8 +46,17 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
     images = run.dataset.some_test_images(config.num_states)
     steps = max(config.stability_steps, model.num_steps)
     found = measure(model, images, steps, key=measure_key, mesh=run.mesh)
+    if run.is_first:
+        show(run, model, found, len(images))
+    bound_by_steps(run, model, config)
+    if run.is_first:
+        draw(run, model, key=sample_key)
+
+
+def show(run: Run, model: Any, found: Resilience, num_images: int) -> None:
+    """The recovery table, the readings in results.json, and their curves."""
     rows = recovery_rows(found, model.num_steps)
-    print(f"\nRecovery over {len(images)} test images, z ~ q(z|x), mean +- standard error:")
+    print(f"\nRecovery over {num_images} test images, z ~ q(z|x), mean +- standard error:")
     print(f"{'state':<34}{'pixel error, %':>18}{'log p(x|z), nats':>22}{'bits':>22}")
     for name, terms in rows.items():
         (error, error_se), (log_px, log_px_se) = terms["pixel_error"], terms["log_px_given_z"]
@@ -58,7 +67,7 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
         name: {term: getattr(curve, term).mean(axis=1).tolist() for term in Readings._fields}
         for name, curve in curves.items()
     }
-    run.add_results(recovery={"num_images": len(images), "rows": rows}, curves=means)
+    run.add_results(recovery={"num_images": num_images, "rows": rows}, curves=means)
     for term, ylabel in (
         ("pixel_error", "pixel error (binary: share of wrong pixels)"),
         ("log_px_given_z", "log p(x|z), nats"),
@@ -66,8 +75,6 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
         series = {name: (np.arange(len(mean[term])), np.asarray(mean[term])) for name, mean in means.items()}
         figures.curves(run.figure(f"stability_{term}.png"), {"": series.pop("growth")}, xlabel="step", ylabel=ylabel)
         figures.curves(run.figure(f"healing_{term}.png"), series, xlabel="step after the damage", ylabel=ylabel)
-    bound_by_steps(run, model, config)
-    draw(run, model, key=sample_key)
 
 
 def recovery_rows(found: Resilience, num_steps: int) -> dict[str, dict[str, tuple[float, float]]]:
@@ -95,6 +102,8 @@ def bound_by_steps(run: Run, model: Any, config: ResilienceConfig) -> None:
             models.replace(model, num_steps=t), images, num_samples=samples, seed=seed, mesh=run.mesh
         ).terms["iwelbo"]
         print(f"{t:>6}{f'{bounds[t][0]:.2f} +- {bounds[t][1]:.2f}':>20} nats")
+    if not run.is_first:
+        return
     run.add_results(iwelbo_by_steps={"num_images": len(images), "num_samples": samples, "nats": bounds})
     series = {"": (np.array([*bounds]), np.array([mean for mean, _ in bounds.values()]))}
     figures.curves(run.figure("iwelbo_by_steps.png"), series, xlabel="NCA steps T", ylabel="IWELBO, nats")

@@ -17,7 +17,7 @@ from vnca_jax.train import TrainConfig, fit, split_seed
 
 def train_vnca(folder: Path, num_devices: int):
     """A few updates of a doubling VNCA."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return fit(
         elbo_loss(),
         tiny_training.tiny_vnca(),

@@ -34,6 +34,7 @@ ORDER = [
     "pool",
     "losses",
     "data",
+    "compilation",
     "shipped",
     "checkpoint",
     "run_directory",

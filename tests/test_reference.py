@@ -4,36 +4,29 @@ The numbers are compared in every formulation of a convolution. Parameters, imag
 nothing depends on a random generator, and float32 rounding is all that may differ.
 """
 
-from pathlib import Path
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from torch_layout import UPDATE_TOLERANCE, as_model, assert_close
+from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
 
 from vnca_jax import bounds, conv, losses, parallel
 from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import DoublingVNCA
 
-PATH = Path(__file__).parent / "reference" / "doubling.npz"
 LEARNING_RATE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def reference():
-    with np.load(PATH) as file:
-        return dict(file)
+    return stored("doubling")
 
 
 @pytest.fixture(scope="module")
 def model(reference):
-    size: Any = {
-        name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")
-    }
+    size = sizes(reference)
     num_doublings = (size.pop("image_size") // 2).bit_length() - 1
     skeleton = eqx.filter_eval_shape(lambda: DoublingVNCA(num_doublings=num_doublings, **size, key=jr.key(0)))
     return as_model(skeleton, reference, "param")

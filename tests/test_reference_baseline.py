@@ -4,8 +4,6 @@ As in tests/test_reference.py, parameters, images and noise are given to both si
 may differ.
 """
 
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,25 +12,23 @@ import numpy as np
 import optax
 import pytest
 from einops import rearrange
-from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close
+from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, sizes, stored
 
 from vnca_jax import bounds, conv
 from vnca_jax.advance import make_optimizer
 from vnca_jax.models import ConvVAE
 
-PATH = Path(__file__).parent / "reference" / "conv_vae.npz"
 LEARNING_RATE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def reference():
-    with np.load(PATH) as file:
-        return dict(file)
+    return stored("conv_vae")
 
 
 @pytest.fixture(scope="module")
 def model(reference):
-    size = {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+    size = sizes(reference)
     return as_model(eqx.filter_eval_shape(ConvVAE, **size, key=jr.key(0)), reference, "param")
 
 

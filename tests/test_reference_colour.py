@@ -1,32 +1,27 @@
 """A colour model of the kind of appendix A.1 against PyTorch in float64, by colour_conv_vae.npz."""
 
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import pytest
 from test_reference_baseline import as_model
-from torch_layout import assert_close
+from torch_layout import assert_close, sizes, stored
 
 from vnca_jax import bounds
 from vnca_jax.models import ConvVAE
 
 pytestmark = pytest.mark.slow
-PATH = Path(__file__).parent / "reference" / "colour_conv_vae.npz"
 
 
 @pytest.fixture(scope="module")
 def reference():
-    with np.load(PATH) as file:
-        return dict(file)
+    return stored("colour_conv_vae")
 
 
 @pytest.fixture(scope="module")
 def model(reference):
-    size = {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+    size = sizes(reference)
     return as_model(eqx.filter_eval_shape(ConvVAE, **size, dense_elu=True, key=jr.key(0)), reference, "param")
 
 

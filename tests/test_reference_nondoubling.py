@@ -4,8 +4,6 @@ As in tests/test_reference.py, parameters, images, noise and here the states fro
 float32 rounding is all that may differ.
 """
 
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,26 +11,24 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from torch_layout import UPDATE_TOLERANCE, as_model, assert_close
+from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
 
 from vnca_jax import automaton, bounds, conv, losses, parallel
 from vnca_jax import pool as pools
 from vnca_jax.advance import CLIP_NORM, TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import NonDoublingVNCA, replace
 
-PATH = Path(__file__).parent / "reference" / "nondoubling.npz"
 LEARNING_RATE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def reference():
-    with np.load(PATH) as file:
-        return dict(file)
+    return stored("nondoubling")
 
 
 @pytest.fixture(scope="module")
 def model(reference):
-    size = {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+    size = sizes(reference)
     return as_model(eqx.filter_eval_shape(NonDoublingVNCA, **size, key=jr.key(0)), reference, "param")
 
 

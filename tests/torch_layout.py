@@ -1,16 +1,30 @@
 """Parameters as PyTorch's models of benchmarks/ hold them, put into our models, and how close counts as equal."""
 
 import functools
+from pathlib import Path
+from typing import Any
 
 import close
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 
 from vnca_jax.automaton import SimpleUpdate
 
 TOLERANCE = 4e-6  # of an array's largest value; up to 1e-6 was measured
 UPDATE_TOLERANCE = 4e-7  # of a parameter of order 1, that an update moves by 1e-4
+
+
+def stored(name: str) -> dict[str, np.ndarray]:
+    """What the script reference/make_<name>.py, or its like, has stored."""
+    with np.load(Path(__file__).parent / "reference" / f"{name}.npz") as file:
+        return dict(file)
+
+
+def sizes(reference: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The sizes of the model behind it."""
+    return {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
 
 
 def as_model(model, reference, prefix):

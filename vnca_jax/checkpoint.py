@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar, get_args
 
 import equinox as eqx
 import jax
@@ -21,9 +21,10 @@ import jax.random as jr
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vnca_jax import shipped
+from vnca_jax import processes, shipped
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
+from vnca_jax.update_networks import UPDATE_NETWORKS
 
 FORMAT = "vnca_jax model 1"
 SPARE_BYTES = 1 << 20  # of disk that a checkpoint needs beyond its arrays, at most
@@ -34,7 +35,10 @@ Storage = Literal["float32", "float16"]  # of a model file's numbers; what is re
 
 
 class Checkpoints:
-    """The training states in `directory`, one folder a step, the newest `keep` of them; each is written atomically."""
+    """The training states in `directory`, one folder a step, the newest `keep` of them; each is written atomically.
+
+    Of several processes all must call the methods, and each writes and reads its own parts in the same folder.
+    """
 
     def __init__(self, directory: Path, *, keep: int):
         self._directory = directory
@@ -69,8 +73,9 @@ class Checkpoints:
             reason = _disk_error(error)
             if reason is None:
                 raise
-            for torn in (str(step), f"{step}{TEMPORARY}"):
-                shutil.rmtree(self._directory / torn, ignore_errors=True)
+            if processes.is_first():
+                for torn in (str(step), f"{step}{TEMPORARY}"):
+                    shutil.rmtree(self._directory / torn, ignore_errors=True)
             kept = [other for other in self._manager.all_steps() if other != step]
             survivor = f"the checkpoint of step {max(kept)} is intact" if kept else "there was none before it"
             raise InputError(
@@ -94,6 +99,8 @@ class Checkpoints:
                     raise ValueError("another model's arrays")
                 saved = self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template)))
         except Exception as error:
+            if processes.is_loss(error):
+                raise
             raise InputError(
                 f"The checkpoint {path} cannot be read (it is damaged, or of another model); remove that folder to go "
                 "on from the one before it, or choose another --name."
@@ -228,12 +235,20 @@ def _checksum(header: dict[str, Any], leaves: bytes) -> str:
 
 def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
     file, sizes = io.BytesIO(leaves), header["sizes"]
+    network = str(sizes.get("update_network", "residual"))
+    if network not in UPDATE_NETWORKS:
+        raise InputError(
+            f"{path} has the update network {network!r}, not one of {', '.join(UPDATE_NETWORKS)}; if it is your own, "
+            "register it first (vnca_jax.update_networks.register)."
+        )
     try:
         for size in sizes.values():
             if not isinstance(size, str) and not (isinstance(size, int | float) and size <= len(leaves)):
                 raise ValueError("a size is no number and no name, or beyond what the file can hold")
         skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=jr.key(0))
-        stored = np.dtype({"float32": "float32", "float16": "float16"}[header.get("storage", "float32")])
+        if header.get("storage", "float32") not in get_args(Storage):
+            raise ValueError("the type of its numbers is not one of ours")
+        stored = np.dtype(header.get("storage", "float32"))
         stored_skeleton = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored), skeleton)
         model = eqx.tree_deserialise_leaves(file, stored_skeleton)
         if file.read(1):

@@ -15,8 +15,9 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from vnca_jax import bounds, data, models, parallel
+from vnca_jax import bounds, data, models, parallel, precision, processes
 from vnca_jax.checkpoint import import_model
+from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
 from vnca_jax.run_directory import write_json
 from vnca_jax.train import split_seed
@@ -44,6 +45,7 @@ class Evaluation:
     device: str
     seconds: float
     num_steps: int | None = None
+    compute_dtype: str = "float32"
 
     def as_json(self) -> dict[str, Any]:
         """Each term as [mean, standard error] in nats and in bits per dimension, and the rest, for results.json."""
@@ -67,7 +69,7 @@ class Evaluation:
                 f"mean +- standard error over {self.num_images} test images of {height}x{width}x{channels} pixels, "
                 f"{self.num_samples} samples each, {f'T = {self.num_steps} NCA steps, ' if self.num_steps else ''}"
                 f"seed {self.seed}; "
-                f"{self.seconds:.1f} s on {self.num_devices} x {self.device}",
+                f"{self.seconds:.1f} s on {self.num_devices} x {self.device} in {self.compute_dtype}",
             ]
         )
 
@@ -98,12 +100,14 @@ def evaluate(
     compute = make_bound(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     results = []
-    with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True) as bar:
+    hidden = not processes.is_first()
+    with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True, disable=hidden) as bar:
         for start in range(0, len(images), batch_size):
             index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
             batch, places = parallel.place((images[index], index), mesh, parallel.SHARDED)
             count = min(batch_size, len(images) - start)
-            results.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], compute(model, batch, places)))
+            found = parallel.fetch(compute(model, batch, places))
+            results.append(jax.tree.map(lambda x, count=count: x[:count], found))
             bar.update(count)
             bar.set_postfix_str(f"IWELBO {np.concatenate([r.iwelbo for r in results]).mean():.2f} nats")
     joined = {name: np.concatenate([getattr(r, name) for r in results]).astype(np.float64) for name in LABELS}
@@ -117,6 +121,7 @@ def evaluate(
         device=jax.devices()[0].device_kind,
         seconds=time.monotonic() - started_at,
         num_steps=getattr(model, "num_steps", None),
+        compute_dtype=precision.compute_dtype(),
     )
 
 
@@ -169,11 +174,15 @@ class Options:
     dataset: str | None = None
     """Dataset by name; None is the one that the model was trained on."""
     data_dir: Path | None = None
-    """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
+    """Folder with the dataset's official files, or your own pictures; None looks in $VNCA_DATA_DIR, /kaggle/input."""
     num_devices: int | None = None
     """Devices to use; None is all that JAX sees."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Write the results to this file too."""
+    compute_dtype: precision.ComputeDtype = "auto"
+    """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
+    distributed: bool = False
+    """This is one of several processes that evaluate together; SLURM's tasks and a TPU slice's hosts need no flag."""
 
 
 def main(options: Options) -> Evaluation:
@@ -199,12 +208,16 @@ def main(options: Options) -> Evaluation:
     evaluation = evaluate(model, images, num_samples=options.num_samples, seed=options.seed, mesh=mesh)
     print(f"{header['model']} of {options.ckpt}, {header.get('step', 'unknown')} updates, on {dataset.name}")
     print(evaluation.table())
-    if options.json:
+    if options.json and processes.is_first():
         write_json(options.json, {"ckpt": str(options.ckpt), "dataset": dataset.name, **evaluation.as_json()})
     return evaluation
 
 
 if __name__ == "__main__":
     parallel.use_all_cores()
+    keep_compiled()
     with reported():
-        main(tyro.cli(Options, prog="python -m vnca_jax.eval", description=Options.__doc__))
+        config = (tyro.conf.FlagCreatePairsOff,)
+        options = tyro.cli(Options, prog="python -m vnca_jax.eval", description=Options.__doc__, config=config)
+        with processes.joined(options.distributed), precision.use_compute_dtype(options.compute_dtype):
+            main(options)

@@ -1,13 +1,22 @@
-"""Devices: a mesh with one axis, along which batches and carried states are sharded and parameters are replicated."""
+"""Devices: a mesh with one axis, along which batches and carried states are sharded and parameters are replicated.
+
+The mesh spans the devices of all processes. Each of them holds the whole of what it places, makes only the parts that
+its own devices hold, and gets the whole back.
+"""
 
 import contextlib
 import os
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vnca_jax import processes
 from vnca_jax.errors import InputError
 
 AXIS = "devices"
@@ -33,14 +42,26 @@ def use_all_cores() -> None:
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """A one-axis mesh over the first `num_devices` devices, or all; raises InputError if there are not so many."""
-    devices = jax.devices()
+    """A one-axis mesh over the first `num_devices` devices, or all; of several processes each gives as many.
+
+    Raises InputError if there are not so many, or they cannot be shared evenly among the processes.
+    """
+    devices, num_processes = jax.devices(), jax.process_count()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
         raise InputError(
             f"{num_devices} devices were asked for, but JAX sees {len(devices)} ({devices[0].platform}); "
             "ask for at least one and no more than that."
         )
-    return Mesh(np.array(devices[:num_devices]), (AXIS,))
+    if num_devices is not None and num_devices % num_processes:
+        raise InputError(
+            f"{num_devices} devices were asked for, but {num_processes} processes must have equally many: ask for a "
+            f"multiple of {num_processes}."
+        )
+    devices = sorted(devices, key=lambda device: device.process_index)  # so that a process's parts are one piece
+    if num_devices is not None:
+        by_process = np.array(devices).reshape(num_processes, -1)
+        devices = by_process[:, : num_devices // num_processes].ravel()
+    return Mesh(np.array(devices), (AXIS,))
 
 
 def check_divisible(name: str, size: int, mesh: Mesh) -> None:
@@ -54,4 +75,35 @@ def check_divisible(name: str, size: int, mesh: Mesh) -> None:
 
 def place(tree: T, mesh: Mesh, spec: PartitionSpec = REPLICATED) -> T:
     """The arrays of `tree` on the devices of `mesh`: replicated, or sharded along their first axis."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    sharding = NamedSharding(mesh, spec)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(partial(_own_parts, sharding), tree)
+
+
+def _own_parts(sharding: NamedSharding, leaf: Any) -> Any:
+    """`leaf`, which every process has, on the devices of all: each puts the parts of its own devices there."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jr.wrap_key_data(_own_parts(sharding, jr.key_data(leaf)), impl=jr.key_impl(leaf))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+
+def own_part(size: int, mesh: Mesh) -> slice:
+    """Which part of an axis of `size` that is sharded over `mesh` the devices of this process hold."""
+    indices = NamedSharding(mesh, SHARDED).addressable_devices_indices_map((size,)).values()
+    ranges = [range(size)[index[0]] for index in indices if index is not None]
+    return slice(min(one.start for one in ranges), max(one.stop for one in ranges))
+
+
+def fetch(tree: Any) -> Any:
+    """The whole arrays of `tree` on the host; all processes must call this if they hold parts of one."""
+
+    def whole(leaf):
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return np.asarray(leaf)
+        jax.block_until_ready(leaf)
+        processes.meet()  # since a collective on CPUs waits for none that comes late
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(whole, tree)

@@ -91,7 +91,7 @@ def measure(
     size = min(IMAGES_AT_ONCE, -(-len(images) // mesh.size)) * mesh.size
     for start in range(0, len(images), size):
         index = np.minimum(np.arange(start, start + size), len(images) - 1)
-        parts.append(compute(model, *parallel.place((images[index], index), mesh, parallel.SHARDED)))
+        parts.append(parallel.fetch(compute(model, *parallel.place((images[index], index), mesh, parallel.SHARDED))))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)].T, *parts)
 
 

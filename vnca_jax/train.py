@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 
-from vnca_jax import parallel
+from vnca_jax import parallel, processes
 from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.checkpoint import Checkpoints
 from vnca_jax.data import stream
@@ -107,8 +107,9 @@ def fit(
     The result does not depend on interruptions, and on the number of devices only through the order of sums. Metrics
     and checkpoints go to `directory`; `report(step, model)` is called every `config.report_every` updates. On SIGINT,
     SIGTERM or after `config.max_minutes` the state is saved and Stopped raised. The host writes the metrics of one
-    device call while the next one runs. Raises InputError if the batch or the disk do not fit, and FloatingPointError,
-    naming step and term, if a term is not finite.
+    device call while the next one runs. Several processes all call this: the first one decides when to save and to stop
+    (a signal to any stops all), writes the metrics and reports. Raises InputError if the batch or the disk do not fit,
+    and FloatingPointError, naming step and term, if a term is not finite.
     """
     started_at = time.monotonic()
     parallel.check_divisible("--batch-size", config.batch_size, mesh)
@@ -120,34 +121,32 @@ def fit(
     sizes = {"batch_size": config.batch_size, "max_steps": max_steps, "cooldown": config.cooldown}
     source = stream.make_source(images, batch_size=config.batch_size, mesh=mesh, key=jr.split(state.key)[0])
     advance = make_advance(loss_fn, optimizer, mesh, **sizes, block_steps=source.block_steps)
-    metrics = Metrics(directory, step=step, num_updates=config.num_updates)
+    metrics = Metrics(directory, step=step, num_updates=config.num_updates) if processes.is_first() else None
     calls, saved_at = _Calls(metrics, checkpoints), time.monotonic()
     try:
         with _stop_requested() as stop:
             while step < config.num_updates:
                 next_report = (step // config.report_every + 1) * config.report_every
                 last = min(config.num_updates, next_report, step + source.steps_left(step))
-                num_steps = min(calls.num_steps, max_steps, last - step)
+                num_steps = processes.agree(min(calls.num_steps, max_steps, last - step))
                 state, terms = advance(state, source.block(step), num_steps)
                 calls.started(step + 1, num_steps, terms)
                 step += num_steps
-                now = time.monotonic()
-                out_of_time = config.max_minutes is not None and now - started_at >= 60 * config.max_minutes
-                stopping = stop.is_set() or out_of_time  # asked once, so that what is said to be saved is saved
-                due = stopping or now - saved_at >= 60 * config.checkpoint_minutes
+                stopping, due = _interruption(stop, started_at, saved_at, config)
                 saving = due or step == config.num_updates
                 if saving or step == next_report:
                     calls.finish()
                 if saving:
                     checkpoints.save(step, state)
                     saved_at = time.monotonic()
-                if report and step == next_report:
-                    report(step, state.model)
+                if report and metrics and step == next_report:
+                    report(step, jax.device_get(state.model))
                 if stopping and step < config.num_updates:
                     raise Stopped(f"Stopped at update {step}, which is saved; the same command goes on from there.")
     finally:
         source.close()
-        metrics.close()
+        if metrics:
+            metrics.close()
         checkpoints.close()
     return state
 
@@ -159,10 +158,20 @@ def _start(model, carry, key, optimizer, mesh, checkpoints):
     return state if checkpoints.latest_step() is None else checkpoints.restore(state)
 
 
+def _interruption(stop, started_at, saved_at, config):
+    """Whether to stop and whether to save, by the first process's clock and the signals to all of them; asked once a
+    call, so that what is said to be saved is saved.
+    """
+    now = time.monotonic()
+    out_of_time = config.max_minutes is not None and now - started_at >= 60 * config.max_minutes
+    stopping = processes.anywhere(stop.is_set()) or out_of_time
+    return processes.agree((stopping, stopping or now - saved_at >= 60 * config.checkpoint_minutes))
+
+
 class _Calls:
     """Device calls: the newest one may be under way while the metrics of the one before it are written."""
 
-    def __init__(self, metrics: Metrics, checkpoints: Checkpoints):
+    def __init__(self, metrics: Metrics | None, checkpoints: Checkpoints):
         self.num_steps = 1  # that a call should have
         self._metrics = metrics
         self._checkpoints = checkpoints
@@ -195,7 +204,7 @@ def _record(metrics, first_step, terms, seconds, checkpoints):
     """Adds updates to the metrics, up to one with a term that is not finite, which raises FloatingPointError."""
     (bad,) = np.nonzero(~np.isfinite([*terms.values()]).all(axis=0))
     num_good = bad[0] if len(bad) else len(terms["loss"])
-    if num_good:
+    if num_good and metrics:
         metrics.add(first_step, {name: values[:num_good] for name, values in terms.items()}, seconds)
     if len(bad):
         wrong = {name: values[num_good] for name, values in terms.items() if not np.isfinite(values[num_good])}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 
 from vnca_jax import parallel
@@ -60,8 +60,9 @@ class BatchStream:
 
     A block has the shape (block_steps, batch, h, w, c) and is sharded along its second axis. Update s finds its batch
     at place s % block_steps, and the same images in it as `order.batch_order` with the same key tells. While a block is
-    used, a thread gathers the next one from `images`, which may be memory-mapped, and places it on the devices. So two
-    blocks take memory there. Close it, or use it in a `with` statement, to stop the thread.
+    used, a thread gathers the next one from `images`, which may be memory-mapped, and places it on the devices; of
+    several processes each gathers the part of its own devices. So two blocks take memory there. Close it, or use it in
+    a `with` statement, to stop the thread.
     """
 
     def __init__(
@@ -119,8 +120,11 @@ class BatchStream:
         return self._blocks[number]
 
     def _make(self, number: int) -> Array:
-        block = gather(self._images, self._indices(number * self.block_steps))
-        return jax.block_until_ready(parallel.place(block, self._mesh, SPEC))
+        indices = self._indices(number * self.block_steps)
+        own = gather(self._images, indices[:, parallel.own_part(indices.shape[1], self._mesh)])
+        shape = (*indices.shape, *own.shape[2:])
+        sharding = NamedSharding(self._mesh, SPEC)
+        return jax.block_until_ready(jax.make_array_from_process_local_data(sharding, own, shape))
 
     def _indices(self, start_step: int) -> Int[np.ndarray, "steps batch"]:
         """On the CPU, because an accelerator would answer only after the updates that it is working on."""
