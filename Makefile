@@ -3,17 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check format notebooks clean
+.PHONY: demo test test-slow test-long check format notebooks clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_doubling --preset cpu
 
-# Two files at a time, since compiling, which takes most of the time, uses one core.
+# Two files at a time, since compiling, which takes most of the time, uses one core. `make test` is what one runs while
+# working, `make test-slow` (several devices, several processes, notebooks) comes with it before a change lands, and
+# `make test-long` (whole experiments, the tutorial) before a release.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not long"
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "slow and not long"
+
+test-long: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -15,9 +15,11 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -96,18 +98,20 @@ class Timing:
 
 def cases(size: str) -> dict[str, Case]:
     """The three models of the paper's MNIST experiments, or small ones of the same shape."""
-    key = jr.key(SEED)
     if size == "paper":
-        return {
-            "doubling": Case(DoublingVNCA(key=key), 32),
-            "nondoubling": Case(NonDoublingVNCA(key=key), 128, 1024),
-            "baseline": Case(ConvVAE(key=key), 32),
+        makers: dict[str, Callable] = {"doubling": DoublingVNCA, "nondoubling": NonDoublingVNCA, "baseline": ConvVAE}
+        batches, pool_size = {"doubling": 32, "nondoubling": 128, "baseline": 32}, 1024
+    else:
+        both = {"latent_size": 16, "encoder_width": 4, "encoder_depth": 2}
+        cells = {"hidden_size": 16, **both}
+        makers = {
+            "doubling": partial(DoublingVNCA, num_doublings=3, steps_per_doubling=2, num_blocks=1, **cells),
+            "nondoubling": partial(NonDoublingVNCA, image_size=16, num_steps=6, min_steps=4, max_steps=8, **cells),
+            "baseline": partial(ConvVAE, image_size=16, **both),
         }
-    cells = {"latent_size": 16, "hidden_size": 16, "encoder_width": 4, "encoder_depth": 2, "key": key}
-    doubling = DoublingVNCA(num_doublings=3, steps_per_doubling=2, num_blocks=1, **cells)
-    nondoubling = NonDoublingVNCA(image_size=16, num_steps=6, min_steps=4, max_steps=8, **cells)
-    baseline = ConvVAE(image_size=16, latent_size=16, encoder_width=4, encoder_depth=2, key=key)
-    return {"doubling": Case(doubling, 16), "nondoubling": Case(nondoubling, 16, 64), "baseline": Case(baseline, 16)}
+        batches, pool_size = dict.fromkeys(makers, 16), 64
+    models = eqx.filter_jit(lambda key: {name: make(key=key) for name, make in makers.items()})(jr.key(SEED))
+    return {name: Case(model, batches[name], pool_size * (name == "nondoubling")) for name, model in models.items()}
 
 
 def compile_timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:

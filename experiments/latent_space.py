@@ -59,8 +59,8 @@ def main(config: analysis.Config) -> None:
         models = {"VNCA": run.automata, "baseline": run.baselines}
         encodings = {kind: [encode(one.model, one.images(images)) for one in some] for kind, some in models.items()}
         for i, (one, latents) in enumerate(zip(run.automata, encodings["VNCA"], strict=True)):
-            path = run.figure(f"interpolation{i or ''}.png")
-            interpolation.draw(path, one.model, *latents[ends].swapaxes(0, 1), options.interpolation_steps)
+            path, (start, end) = run.figure(f"interpolation{i or ''}.png"), latents[ends].swapaxes(0, 1)
+            interpolation.draw(path, one.model, start, end, options.interpolation_steps)
         count, found = min(options.num_images, len(images)), []
         for draw in tqdm(range(options.num_draws), desc="measuring", unit="draw", dynamic_ncols=True):
             drawn, seed = rng.choice(len(images), count, replace=False), config.run.seed + draw

@@ -44,7 +44,7 @@ def test_models_of_the_variations():
     assert model_of("colours_4").likelihood.num_parameters(3) == 40
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_table(tmp_path, monkeypatch, capsys):
     """Two variations of two seeds: the printed means and errors are those of the runs' results."""
     flags = "--variations as_it_is gated --seeds 0 1 --num-updates 2 --cooldown-updates 0 --limit 6 --num-samples 4"

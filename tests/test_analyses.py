@@ -59,7 +59,7 @@ def checkpoints(module, models):
     return [*given, "--baseline-ckpt", models / "baseline.eqx"] if module in TWO_MODELS else given
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("module", ANALYSES, ids=lambda module: module.__name__.split(".")[1])
 def test_what_an_analysis_writes(module, models, tmp_path, monkeypatch, capsys):
     run(module, monkeypatch, "--out", tmp_path, *checkpoints(module, models), *ANALYSES[module])
@@ -79,7 +79,7 @@ def test_what_an_analysis_writes(module, models, tmp_path, monkeypatch, capsys):
         assert len(np.unique(np.asarray(Image.open(path)))) > 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_numbers_that_are_printed_are_those_that_are_saved(models, tmp_path, monkeypatch, capsys):
     module = damage_during_growth
     run(module, monkeypatch, "--out", tmp_path, *checkpoints(module, models), *ANALYSES[module], "--name", "x")

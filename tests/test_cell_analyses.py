@@ -108,7 +108,7 @@ def test_damage_before_each_stage_of_the_automaton():
     assert moments(model) == ["before the first step, 2x2", "before doubling 1, 2x2"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_damage_before_each_convolution_of_the_baseline():
     model = ConvVAE(image_size=8, latent_size=4, encoder_width=4, encoder_depth=2, key=jr.key(0))
     z = jr.normal(jr.key(1), (2, 4))

@@ -13,7 +13,7 @@ from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.likelihoods import DiscretizedLogisticMixture
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_losses_take_levels(tmp_path):
     """A colour model's losses see level / 255, have finite gradients, and its file gives the same model back."""
     model = tiny_training.tiny_vnca(image_channels=3, num_mixtures=1, latent_size=10)

@@ -140,7 +140,7 @@ def test_colours_sum_to_one(num_components):
     assert abs(boxed_sum(num_components, range(80)) - 1) < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("num_components", [1, 4])
 def test_all_colours_sum_to_one(num_components):
     assert abs(boxed_sum(num_components, range(256)) - 1) < 1e-6

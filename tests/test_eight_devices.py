@@ -70,12 +70,12 @@ def test_training_of_a_vnca(folder):
     assert_same_losses(folder, "vnca", 4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_with_a_pool(pooled_folder):
     assert_same_losses(pooled_folder, "pooled", 5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pool_saved_on_eight_devices_goes_on_with_one(pooled_folder, tmp_path):
     expected = tiny_training.numbers(tiny_training.fit_pooled(tmp_path, 8))
     state = tiny_training.numbers(tiny_training.fit_pooled(pooled_folder / "pooled_8", 8))

@@ -63,7 +63,7 @@ def tiny(name: str) -> list[str]:
         "mnist_doubling",
         "mnist_nondoubling",
         *(
-            pytest.param(name, marks=pytest.mark.slow)
+            pytest.param(name, marks=pytest.mark.long)
             for name in ("mnist_baseline", "celeba_nondoubling", "emoji_doubling")
         ),
     ],

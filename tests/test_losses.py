@@ -79,9 +79,7 @@ def test_mean_over_chunks(chunk_size, used, gradient_at_once):
     assert jax.jit(lambda model: tripled_mean(model)[0])(model) == pytest.approx(float(value), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("num_bytes", "used"), [(1, 1), (2 * 20, 2), (4 * 20 - 1, 3), (5 * 20, 3), (6 * 20, 6)]
-)
+@pytest.mark.parametrize(("num_bytes", "used"), [(1, 1), (2 * 20, 2), (4 * 20 - 1, 3), (5 * 20, 3), (6 * 20, 6)])
 def test_chunk_that_memory_has_room_for(num_bytes, used, monkeypatch):
     """An example of the toy keeps 5 numbers of 4 bytes."""
     monkeypatch.setattr(memory, "CPU_BYTES", num_bytes)

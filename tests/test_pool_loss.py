@@ -113,7 +113,7 @@ def test_the_paper_draws_32_to_64():
     np.testing.assert_allclose(counts / 2000, 1 / 33, atol=4 * np.sqrt(32 / 33**2 / 2000))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("compile_once")
 def test_an_interrupted_run_ends_on_the_same_bits(tmp_path, monkeypatch):
     """With a checkpoint after each update, as a run has it that was killed: the pool is in it."""

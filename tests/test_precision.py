@@ -1,6 +1,7 @@
 """bfloat16 inside the steps: rounded by hand, sums in float32, and a training that follows float32's."""
 
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def test_chosen_by_the_device(platform, capability, expected, monkeypatch):
 def test_a_step_by_hand():
     """z + u(z): parameters and z rounded to bfloat16 for u, each operation in it rounded once, z left as it is."""
     cells = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
-    network = conv.Dense(3, 3, key=jr.key(0))
+    network: Any = conv.Dense(3, 3, key=jr.key(0))
     with precision.use_compute_dtype("bfloat16"):
         found = automaton.run(network, cells, 1)
     assert found.dtype == jnp.float32
@@ -84,7 +85,7 @@ def test_gradients_against_float32():
         assert 0 < np.linalg.norm(other - one) < 2**-6 * np.linalg.norm(one)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_follows_float32(tmp_path):
     """On the digits, over 300 updates and two seeds: the mean loss differs by less than half of what the seeds do."""
     images = data.load("digits").train
@@ -92,7 +93,7 @@ def test_training_follows_float32(tmp_path):
     def losses_in(dtype, seed):
         keys, folder = split_seed(seed), tmp_path / f"{dtype}{seed}"
         folder.mkdir()
-        sizes = {"latent_size": 16, "hidden_size": 16, "num_doublings": 2, "steps_per_doubling": 2, "num_blocks": 1}
+        sizes: Any = {"latent_size": 16, "hidden_size": 16, "num_doublings": 2, "steps_per_doubling": 2, "num_blocks": 1}
         model = DoublingVNCA(**sizes, encoder_width=4, encoder_depth=1, key=keys.init)
         config = TrainConfig(num_updates=300, learning_rate=2e-3, seed=seed)
         mesh = parallel.make_mesh(1)

@@ -11,7 +11,7 @@ from torch_layout import assert_close, sizes, stored
 from vnca_jax import bounds
 from vnca_jax.models import ConvVAE
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

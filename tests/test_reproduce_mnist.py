@@ -23,7 +23,7 @@ def call(runs: Path, minutes: str, **variables: str) -> int:
     return subprocess.run(script, env=os.environ | settings, capture_output=True, check=False).returncode
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_in_chunks(tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()

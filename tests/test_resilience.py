@@ -20,7 +20,7 @@ def by_hand(model, x, cells):
     return ((logits > 0) != x).mean(), -np.logaddexp(0, (1 - 2 * x) * logits).sum()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measure():
     model = tiny_training.tiny_nondoubling(num_steps=3)
     found = resilience.measure(model, IMAGES, 7, key=KEY, mesh=parallel.make_mesh(1))

@@ -161,7 +161,7 @@ def test_times_as_text():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_programs_move_what_the_document_says():
     """The baseline's, compiled for 8, 32 and 256 devices; `count` itself holds them to the rule."""
     (found,) = count_all([BASELINE])

@@ -82,7 +82,7 @@ def run_release(monkeypatch, folder, run):
     release.main(options)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_release(folder, monkeypatch):
     run = folder.parent / f"{folder.name}_run"
     export_model(run / "model.eqx", tiny_vnca(num_doublings=2), dataset="digits", step=9, experiment="mnist_doubling")
@@ -98,7 +98,7 @@ def test_release(folder, monkeypatch):
     assert shipped.resolve(shipped.Path("pretrained:b")) == folder / "b" / "model.eqx"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_rounding_changes_is_refused(folder, monkeypatch):
     run = folder.parent / f"{folder.name}_run"
     model = jax.tree.map(lambda leaf: leaf + 0.3 * jr.normal(jr.key(0), leaf.shape), tiny_vnca(num_doublings=2))

@@ -10,7 +10,7 @@ from vnca_jax.data import stream
 NUM_UPDATES = 11  # past the first epoch of 21 images in batches of 8, and past two blocks of four updates
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_bits(tmp_path, monkeypatch):
     resident = tiny_training.run(tmp_path / "resident", NUM_UPDATES)
     monkeypatch.setitem(stream.DEVICE_BYTES, "cpu", 0)

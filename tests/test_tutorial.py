@@ -8,7 +8,6 @@ import re
 import runpy
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from vnca_jax.checkpoint import import_model
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "tutorial.md"
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # What is run in place of a command, and what is appended to an experiment's, so that the page takes seconds.
 IN_PLACE = {"make demo": "python -m experiments.mnist_doubling --preset cpu"}
@@ -58,8 +57,8 @@ def run_command(line: str) -> None:
     [flags] = [flags for start, flags in SMALLER.items() if f"{line} ".startswith(f"{start} ")] or [""]
     python, option, module, *arguments = shlex.split(f"{line} {flags}")
     assert (python, option) == ("python", "-m")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "'vnca_jax.eval' found in sys.modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, module, raising=False)  # another test may have imported it
         patch.setattr(sys, "argv", [module, *arguments])
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -135,6 +135,7 @@ def test_processes_that_are_ended(uninterrupted, tmp_path, number, victims):
         assert_close(state[name], value, name)
 
 
+@pytest.mark.long
 def test_a_run_whose_process_was_killed_ends_on_the_same_bits(tmp_path):
     processes = Processes([SCRIPT, "interrupted", tmp_path / "killed"], tmp_path)
     processes.wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5)
@@ -181,6 +182,7 @@ def numbers_in(results: dict) -> dict[str, float]:
     return found
 
 
+@pytest.mark.long
 def test_an_experiment(tmp_path):
     one, two = (
         experiment(tmp_path / name, *flags, count=count).wait()

@@ -35,7 +35,7 @@ def built(kind):
     return filled(kind(CELL, HIDDEN, BLOCKS, key=jr.key(0)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_neighbours_that_look_at_the_centre_alone_are_the_residual_network():
     residual, neighbour = built(ResidualUpdate), NeighbourUpdate(CELL, HIDDEN, BLOCKS, key=jr.key(1))
 
@@ -52,7 +52,7 @@ def test_neighbours_that_look_at_the_centre_alone_are_the_residual_network():
     np.testing.assert_allclose(neighbour(CELLS), residual(CELLS), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_neighbours_see_as_far_as_their_layers():
     cells = jnp.zeros((15, 15, CELL))
     change = built(NeighbourUpdate)(cells.at[7, 7].set(1.0)) - built(NeighbourUpdate)(cells)

@@ -21,10 +21,9 @@ import jax.random as jr
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vnca_jax import processes, shipped
+from vnca_jax import processes, shipped, update_networks
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
-from vnca_jax.update_networks import UPDATE_NETWORKS
 
 FORMAT = "vnca_jax model 1"
 SPARE_BYTES = 1 << 20  # of disk that a checkpoint needs beyond its arrays, at most
@@ -236,10 +235,11 @@ def _checksum(header: dict[str, Any], leaves: bytes) -> str:
 def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
     file, sizes = io.BytesIO(leaves), header["sizes"]
     network = str(sizes.get("update_network", "residual"))
-    if network not in UPDATE_NETWORKS:
+    if network not in update_networks.UPDATE_NETWORKS:
+        known = ", ".join(update_networks.UPDATE_NETWORKS)
         raise InputError(
-            f"{path} has the update network {network!r}, not one of {', '.join(UPDATE_NETWORKS)}; if it is your own, "
-            "register it first (vnca_jax.update_networks.register)."
+            f"{path} has the update network {network!r}, not one of {known}; if it is your own, register it first "
+            "(vnca_jax.update_networks.register)."
         )
     try:
         for size in sizes.values():
