@@ -93,8 +93,8 @@ def test_training_follows_float32(tmp_path):
     def losses_in(dtype, seed):
         keys, folder = split_seed(seed), tmp_path / f"{dtype}{seed}"
         folder.mkdir()
-        sizes: Any = {"latent_size": 16, "hidden_size": 16, "num_doublings": 2, "steps_per_doubling": 2, "num_blocks": 1}
-        model = DoublingVNCA(**sizes, encoder_width=4, encoder_depth=1, key=keys.init)
+        cells: Any = {"latent_size": 16, "hidden_size": 16, "num_doublings": 2, "steps_per_doubling": 2}
+        model = DoublingVNCA(**cells, num_blocks=1, encoder_width=4, encoder_depth=1, key=keys.init)
         config = TrainConfig(num_updates=300, learning_rate=2e-3, seed=seed)
         mesh = parallel.make_mesh(1)
         with precision.use_compute_dtype(dtype):
