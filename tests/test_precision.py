@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tiny_training
 
-from vnca_jax import automaton, conv, data, metrics, parallel, precision
+from vnca_jax import automaton, conv, data, metrics, parallel, precision, update_networks
 from vnca_jax.losses import elbo_loss
 from vnca_jax.models import DoublingVNCA
 from vnca_jax.train import TrainConfig, fit, split_seed
+from vnca_jax.update_networks import UPDATE_NETWORKS
 
 
 def rounded(x):
@@ -83,6 +84,28 @@ def test_gradients_against_float32():
     for one, other in zip(jax.tree.leaves(exact), jax.tree.leaves(found), strict=True):
         assert other.dtype == jnp.float32
         assert 0 < np.linalg.norm(other - one) < 2**-6 * np.linalg.norm(one)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", UPDATE_NETWORKS)
+def test_every_update_network(name):
+    """The cells after two steps, and the gradients, to a few roundings, in float32."""
+    network = update_networks.make(name, 4, 6, 1, key=jr.key(0))
+    network = jax.tree.map(lambda leaf: leaf + 0.1 * jr.normal(jr.key(leaf.size), leaf.shape), network)
+    cells = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 4)), jnp.float32)
+
+    def found_in(dtype):
+        def loss(network):
+            grown = automaton.run(network, cells, 2)
+            return jnp.square(grown).sum(), grown
+
+        with precision.use_compute_dtype(dtype):
+            gradient, grown = jax.jit(jax.grad(loss, has_aux=True))(network)
+        return [grown, *jax.tree.leaves(gradient)]
+
+    for one, other in zip(found_in("float32"), found_in("bfloat16"), strict=True):
+        assert other.dtype == jnp.float32
+        assert 0 < np.linalg.norm(other - one) < 2**-5 * np.linalg.norm(one)
 
 
 @pytest.mark.long

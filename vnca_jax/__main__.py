@@ -53,7 +53,7 @@ def overview(root: Path, columns: int) -> str:
         )
         lines += [textwrap.fill(missing, columns)]
     if benchmarks:
-        lines += ["", "Benchmarks, beside PyTorch:", *table(benchmarks)]
+        lines += ["", "Benchmarks:", *table(benchmarks)]
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 All functions work on grids with any leading axes, `(*batch, h, w, c)`, so that a batch is one large dot.
 """
 
+from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -42,7 +43,7 @@ class ResidualUpdate(eqx.Module):
         return self.out(through_blocks(self.blocks, self.perceive(cells)))
 
 
-Layer = TypeVar("Layer", conv.Dense, conv.Conv)
+Layer = TypeVar("Layer")
 
 
 def pairs(layers: list[Layer]) -> tuple[tuple[Layer, Layer], ...]:
@@ -51,7 +52,7 @@ def pairs(layers: list[Layer]) -> tuple[tuple[Layer, Layer], ...]:
 
 
 def through_blocks(
-    blocks: tuple[tuple[Layer, Layer], ...], x: Float[Array, "*batch h w hidden"]
+    blocks: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...], x: Float[Array, "*batch h w hidden"]
 ) -> Float[Array, "*batch h w hidden"]:
     """x + W2 ELU(W1 x), block after block (appendix A.5)."""
     for first, second in blocks:
