@@ -111,7 +111,7 @@ def cases(size: str) -> dict[str, Case]:
         }
         batches, pool_size = dict.fromkeys(makers, 16), 64
     models = eqx.filter_jit(lambda key: {name: make(key=key) for name, make in makers.items()})(jr.key(SEED))
-    return {name: Case(model, batches[name], pool_size * (name == "nondoubling")) for name, model in models.items()}
+    return {name: Case(models[name], batches[name], pool_size * (name == "nondoubling")) for name in makers}
 
 
 def compile_timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
@@ -144,15 +144,20 @@ def timed(part: Part, repeats: int) -> Timing:
     return Timing(seconds, compile_s, compiled.memory_analysis().temp_size_in_bytes / GIB)
 
 
-def measure_peak(repeats: int) -> Peak:
-    """Both peaks of one device, from arrays that are large for it."""
+def measure_peak(mesh: Mesh, repeats: int) -> Peak:
+    """Both peaks of all devices of `mesh` together, from arrays that are large for each."""
     is_cpu = jax.default_backend() == "cpu"
     n, num_numbers = (1536, 1 << 25) if is_cpu else (8192, 1 << 29)
-    matrix = jr.normal(jr.key(SEED), (n, n)).astype(precision.compute_dtype())
-    product = timed(Part("", lambda a, b: a @ b, (matrix, matrix)), repeats)
-    numbers = jnp.zeros(num_numbers)
-    copy = timed(Part("", lambda x: x + 1, (numbers,)), repeats)
-    return Peak(2 * n**3 / product.seconds, 2 * numbers.nbytes / copy.seconds)
+
+    def on_each(function, *shape):
+        whole = jr.normal(jr.key(SEED), (mesh.size, *shape), precision.compute_dtype())
+        specs = {"in_specs": parallel.SHARDED, "out_specs": parallel.SHARDED}
+        sharded = jax.shard_map(function, mesh=mesh, **specs)
+        return timed(Part("", sharded, (parallel.place(whole, mesh, parallel.SHARDED),)), repeats), whole.nbytes
+
+    product, _ = on_each(lambda a: a @ a, n, n)
+    copy, num_bytes = on_each(lambda x: x + 1, num_numbers)
+    return Peak(mesh.size * 2 * n**3 / product.seconds, 2 * num_bytes / copy.seconds)
 
 
 def time_step(case: Case, mesh: Mesh, repeats: int) -> tuple[Timing, float]:
@@ -188,16 +193,16 @@ def row(name: str, timing: Timing, flops: float, peak_flops: float, **more: Any)
     return {"name": name, **dataclasses.asdict(timing), **facts, **more}
 
 
-def measure_programs(options: Options, mesh: Mesh, peak: Peak, found: dict[str, Case]) -> list[dict[str, Any]]:
+def measure_programs(
+    options: Options, mesh: Mesh, one: Peak, whole: Peak, found: dict[str, Case]
+) -> list[dict[str, Any]]:
     """Whole training steps over the mesh, and the bound of some images on one device."""
     rows = []
     for name, case in found.items():
         if name in options.only:
             timing, flops = time_step(case, mesh, options.repeats)
             rate = f"{UPDATES * timing.seconds / 60:.1f} min for {UPDATES:,} updates"
-            facts = row(
-                f"{name} step, batch {case.batch_size}", timing, flops, mesh.size * peak.flops, at_this_rate=rate
-            )
+            facts = row(f"{name} step, batch {case.batch_size}", timing, flops, whole.flops, at_this_rate=rate)
             rows.append(facts)
     if "iwelbo" in options.only:
         model, num_samples = found["doubling"].model, 128
@@ -207,7 +212,7 @@ def measure_programs(options: Options, mesh: Mesh, peak: Peak, found: dict[str, 
         timing = timed(part, options.repeats)
         minutes = TEST_IMAGES / num_images * timing.seconds / mesh.size / 60
         rate = f"{minutes:.1f} min for {TEST_IMAGES:,} images"
-        rows.append(row(f"doubling {part.name}", timing, part.flops, peak.flops, at_this_rate=rate))
+        rows.append(row(f"doubling {part.name}", timing, part.flops, one.flops, at_this_rate=rate))
     return rows
 
 
@@ -264,17 +269,21 @@ def main(options: Options) -> None:
             "formulation": formulation,
         }
         print(", ".join(f"{name} {value}" for name, value in about.items()))
-        peak = measure_peak(options.repeats)
-        print(f"one device, measured: {peak.flops / 1e12:.3f} TFLOP/s, {peak.bandwidth / 1e9:.1f} GB/s\n")
+        one = measure_peak(parallel.make_mesh(1), options.repeats)
+        all_of_them = measure_peak(mesh, options.repeats) if mesh.size > 1 else one
+        for name, peak in {"one device alone": one, "all devices": all_of_them}.items():
+            print(f"{name}, measured: {peak.flops / 1e12:.3f} TFLOP/s, {peak.bandwidth / 1e9:.1f} GB/s")
+        print()
         found = cases(size)
-        programs = measure_programs(options, mesh, peak, found)
-        parts = measure_parts(options, mesh, peak, found) if options.parts else []
+        programs = measure_programs(options, mesh, one, all_of_them, found)
+        parts = measure_parts(options, mesh, one, found) if options.parts else []
     print(as_tables(programs, parts))
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         print(f"\npeak memory in use on a device: {stats['peak_bytes_in_use'] / GIB:.2f} GiB")
     if options.json:
-        result = {"machine": about, "peak": dataclasses.asdict(peak), "programs": programs, "parts": parts}
+        peaks = {"one_device": dataclasses.asdict(one), "all_devices": dataclasses.asdict(all_of_them)}
+        result = {"machine": about, "peaks": peaks, "programs": programs, "parts": parts}
         options.json.write_text(json.dumps(result | {"command": sys.argv}, indent=2) + "\n")
 
 

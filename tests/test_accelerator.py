@@ -69,8 +69,9 @@ def test_in_miniature(tmp_path, capsys):
         assert x["flops_a_second"] == pytest.approx(x["flops"] / x["seconds"])
         assert 0 <= x["share_of_peak"] < 2 and x["seconds"] > 0 and x["compile_s"] > 0
         assert x["name"] in printed
+    peak = found["peaks"]["one_device"]
     for x in found["parts"]:
-        fewest = max(x["flops"] / found["peak"]["flops"], x["bytes"] / found["peak"]["bandwidth"])
+        fewest = max(x["flops"] / peak["flops"], x["bytes"] / peak["bandwidth"])
         assert x["roofline_s"] == pytest.approx(fewest)
     assert found["parts"][-1]["bound_by"] == "memory"  # Adam
 
