@@ -151,8 +151,7 @@ def measure_peak(mesh: Mesh, repeats: int) -> Peak:
 
     def on_each(function, *shape):
         whole = jr.normal(jr.key(SEED), (mesh.size, *shape), precision.compute_dtype())
-        specs = {"in_specs": parallel.SHARDED, "out_specs": parallel.SHARDED}
-        sharded = jax.shard_map(function, mesh=mesh, **specs)
+        sharded = jax.shard_map(function, mesh=mesh, in_specs=parallel.SHARDED, out_specs=parallel.SHARDED)
         return timed(Part("", sharded, (parallel.place(whole, mesh, parallel.SHARDED),)), repeats), whole.nbytes
 
     product, _ = on_each(lambda a: a @ a, n, n)
