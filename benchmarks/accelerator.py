@@ -23,15 +23,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import tyro
 from jax.sharding import Mesh
 
-from benchmarks.accelerator_parts import LEARNING_RATE, SEED, Part, bound_part, parts_of_step
+from benchmarks.accelerator_parts import SEED, Part, bound_part, parts_of_step
 from benchmarks.flops import count_flops
-from benchmarks.side_by_side import GIB, describe_machine, format_table, require_folder, require_sizes
+from benchmarks.our_step import make_step
+from benchmarks.side_by_side import GIB, describe_machine, format_table, require_folder, require_sizes, time_compilation
 from vnca_jax import conv, parallel, pool, precision
-from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.errors import reported
 from vnca_jax.eval import decodes_at_once
 from vnca_jax.losses import elbo_loss, pool_loss
@@ -116,9 +115,11 @@ def cases(size: str) -> dict[str, Case]:
 
 def compile_timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """The executable of a jitted function, and the seconds that tracing and compiling it took, without a cache."""
-    jax.config.update("jax_enable_compilation_cache", False)
     start = time.perf_counter()
-    return function.lower(*arguments).compile(), time.perf_counter() - start  # pyright: ignore[reportFunctionMemberAccess]
+    lowered = function.lower(*arguments)  # pyright: ignore[reportFunctionMemberAccess]
+    tracing_s = time.perf_counter() - start
+    compiled, compile_s = time_compilation(lowered)
+    return compiled, tracing_s + compile_s
 
 
 def best_seconds(run: Callable[[], Any], repeats: int) -> float:
@@ -161,16 +162,13 @@ def measure_peak(mesh: Mesh, repeats: int) -> Peak:
 
 def time_step(case: Case, mesh: Mesh, repeats: int) -> tuple[Timing, float]:
     """A training step over `mesh` as `train.fit` runs it, many in one device call, and its FLOPs."""
-    model, optimizer = case.model, make_optimizer(LEARNING_RATE)
+    model = jax.tree.map(jnp.copy, case.model)  # which an update consumes
     image_shape = (model.image_size, model.image_size, model.image_channels)
     carry = pool.empty(case.pool_size, image_shape, model.latent_size) if case.pool_size else None
-    images = np.random.default_rng(SEED).integers(0, 2, (4 * case.batch_size, *image_shape), dtype=np.uint8)
-    images = parallel.place(images, mesh)
-    copies = jax.tree.map(jnp.copy, model)  # an update consumes its state
-    state = place_state(TrainState(jnp.int32(0), copies, optimizer.init(copies), carry, jr.key(SEED)), mesh)
     loss = pool_loss() if case.pool_size else elbo_loss()
     steps = 2 if jax.default_backend() == "cpu" else 20
-    advance = make_advance(loss, optimizer, mesh, batch_size=case.batch_size, max_steps=steps)
+    key = jr.key(SEED)
+    advance, state, images = make_step(loss, model, carry, case.batch_size, mesh=mesh, key=key, max_steps=steps)
     flops = count_flops(advance, state, images, 1)
     if case.pool_size:  # the count is of max_steps, of which the mean is taken
         flops *= (model.min_steps + model.max_steps) / (2 * model.max_steps)

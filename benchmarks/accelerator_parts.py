@@ -10,12 +10,12 @@ import jax.random as jr
 import optax
 
 from benchmarks.flops import count_flops, count_traffic
+from benchmarks.hardware import UPDATE_BYTES
 from vnca_jax import bounds
 from vnca_jax.advance import make_optimizer
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
 
 LEARNING_RATE = 1e-4
-UPDATE_BYTES = 8 * 4  # a parameter: gradient read for the norm; it, moments and itself read; the last three written
 SEED = 0
 
 

@@ -23,15 +23,24 @@ def all_cores() -> Mesh:
     return parallel.make_mesh()
 
 
-def prepare_step(loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray) -> Prepared:
-    """Steps on random images of the model's size, from the state of an untrained model and the first `carry`."""
+def make_step(
+    loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray, max_steps: int = 1
+) -> tuple[Any, TrainState, Any]:
+    """`advance` of `train.fit` for up to `max_steps` steps a call, the state before the first, and a batch's random
+    images. A step consumes its state, and so the model.
+    """
     optimizer = make_optimizer(train.TrainConfig().learning_rate)
     state = TrainState(jnp.int32(0), model, optimizer.init(model), carry, key)
     state = place_state(state, mesh)
-    shape = (batch_size, model.image_size, model.image_size, 1)
+    shape = (batch_size, model.image_size, model.image_size, model.image_channels)
     images = np.random.default_rng(SEED).integers(0, 2, shape, dtype=np.uint8)
     images = parallel.place(images, mesh)
-    advance = make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=1)
+    return make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=max_steps), state, images
+
+
+def prepare_step(loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray) -> Prepared:
+    """Steps on random images of the model's size, from the state of an untrained model and the first `carry`."""
+    advance, state, images = make_step(loss, model, carry, batch_size, mesh=mesh, key=key)
     compiled, compile_s = time_compilation(advance.lower(state, images, 1))
 
     def run() -> None:
