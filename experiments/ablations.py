@@ -16,6 +16,7 @@ import numpy as np
 from experiments import cli, doubling
 from experiments.analysis import mean_and_error, plus_minus, print_table
 from experiments.doubling import ModelConfig
+from experiments.elbo import ElboConfig
 from experiments.variations import AblationConfig, varied
 from vnca_jax import processes
 from vnca_jax.checkpoint import import_model
@@ -23,12 +24,13 @@ from vnca_jax.run_directory import write_json
 from vnca_jax.train import TrainConfig
 
 PRESETS: dict[cli.Preset, cli.Config] = {
-    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist"), analysis=AblationConfig()),
+    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist"), loss=ElboConfig(), analysis=AblationConfig()),
     "cpu": cli.Config(
         ModelConfig(16, 16, num_doublings=2, steps_per_doubling=4, num_blocks=2, encoder_width=8, encoder_depth=2),
         cli.DataConfig("digits"),
         TrainConfig(num_updates=200, learning_rate=2e-3, cooldown_updates=100, report_every=200),
         cli.RunConfig(num_samples=32),
+        ElboConfig(),
         analysis=AblationConfig(),
     ),
 }

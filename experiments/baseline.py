@@ -30,4 +30,4 @@ def main(experiment: str, config: cli.Config, **changes: Any) -> None:
         state = run.fit(loss, model, carry, report=pictures.reporter(run, key=run.keys.draw))
         run.export_and_evaluate(state)
         if run.is_first:
-            pictures.trained(run, jax.device_get(state.model), key=run.keys.draw)
+            pictures.trained(run, jax.device_get(state.trained_model), key=run.keys.draw)

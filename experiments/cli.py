@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 import tyro
 from jax.sharding import Mesh
+from jaxtyping import UInt8
 
 from vnca_jax import data, metrics, parallel, precision, processes
 from vnca_jax.checkpoint import export_model
 from vnca_jax.compilation import keep_compiled
-from vnca_jax.data import Dataset
+from vnca_jax.data import Dataset, evenly_spread
 from vnca_jax.errors import InputError, reported
 from vnca_jax.eval import evaluate
 from vnca_jax.losses import Loss
@@ -26,11 +28,12 @@ from vnca_jax.run_directory import check_config, claim, write_json
 from vnca_jax.train import Keys, TrainConfig, TrainState, fit, split_seed
 
 Preset = Literal["cpu", "paper"]
+HELD_OUT_IMAGES = 500  # whose ELBO is taken at each report
 
 # Flags that say nothing about what has been computed so far, so a resumed run may change them.
 MAY_CHANGE = frozenset(
     {
-        *("num-updates", "cooldown-updates", "chunk-size", "num-devices"),
+        *("num-updates", "cooldown-updates", "cooldown-shape", "chunk-size", "num-devices"),
         *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
         *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset", "distributed"),
         "compute-dtype",
@@ -46,6 +49,8 @@ class DataConfig:
     """Dataset by name."""
     data_dir: Path | None = None
     """Folder with the dataset's official files, or your own pictures; None looks in $VNCA_DATA_DIR, /kaggle/input."""
+    hold_out: bool = False
+    """Train without the validation images (10,000 of binarized MNIST); each report gives the ELBO of 500 of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +109,8 @@ class Run:
     mesh: Mesh
     keys: Keys
     dataset: Dataset
+    validation: UInt8[np.ndarray, "n h w c"] | None = None
+    """The images that are held out of training, if any."""
     drawn: list[Path] = dataclasses.field(default_factory=list)
 
     @property
@@ -118,7 +125,13 @@ class Run:
         return path
 
     def fit(self, loss: Loss, model: Any, carry: Any, *, report: Callable[[int, Any], None] | None) -> TrainState:
-        """Trains on the training images, or resumes."""
+        """Trains on the training images, or resumes. At each report the first process calls `report`."""
+
+        def measured(step, model):
+            if report and self.is_first:
+                report(step, model)
+            return self._held_out(model)
+
         return fit(
             loss,
             model,
@@ -128,13 +141,22 @@ class Run:
             mesh=self.mesh,
             directory=self.directory,
             key=self.keys.train,
-            report=report,
+            report=measured,
         )
+
+    def _held_out(self, model: Any) -> dict[str, float]:
+        """The ELBO of held-out images, with its standard error, in nats; the noise is the same at each report."""
+        if self.validation is None:
+            return {}
+        images = evenly_spread(self.validation, HELD_OUT_IMAGES)
+        found = evaluate(model, images, num_samples=1, seed=self.config.train.seed, mesh=self.mesh, quiet=True)
+        mean, error = found.terms["elbo"]
+        return {metrics.HELD_OUT: mean, f"{metrics.HELD_OUT}_error": error}
 
     def export_and_evaluate(self, state: TrainState) -> None:
         """Writes model.eqx, evaluates on the test images, writes results.json and prints the table."""
         step, dataset, options = int(state.step), self.dataset, self.config.run
-        model, path = jax.device_get(state.model), self.directory / "model.eqx"
+        model, path = jax.device_get(state.trained_model), self.directory / "model.eqx"
         if self.is_first:
             export_model(path, model, dataset=dataset.name, step=step, experiment=self.experiment)
         images, seed = dataset.some_test_images(options.limit), self.config.train.seed
@@ -196,16 +218,18 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     _check_same_flags(flags)
     mesh = parallel.make_mesh(config.run.num_devices)
     parallel.check_divisible("--batch-size", config.train.batch_size, mesh)
-    dataset = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir)
+    dataset, validation = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir), None
+    if config.data.hold_out:
+        dataset, validation = dataset.held_out()
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
     with contextlib.ExitStack() as stack:
         if processes.is_first():
             stack.enter_context(_removed_if_nothing_came(directory))
             stack.enter_context(claim(directory))
-            check_config(directory, flags, frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}))
+            check_config(directory, flags, frozenset({*MAY_CHANGE, *_flags_of(config.analysis)}), _defaults(config))
         processes.meet()
         _check_shared(directory)
-        run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset)
+        run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset, validation)
         yield run
         if run.drawn:
             print_pictures(run.drawn)
@@ -275,8 +299,18 @@ def as_flags(config: Config) -> dict[str, Any]:
     return {name: value for part in parts for name, value in _flags_of(part).items()}
 
 
+def _defaults(config):
+    """The flags' defaults, which are what they were before there were flags for them."""
+    parts = (config.run, config.data, config.model, config.loss, config.train)
+    defaults = {field.name: field.default for part in parts for field in dataclasses.fields(part)}
+    return _as_json({name: value for name, value in defaults.items() if value is not dataclasses.MISSING})
+
+
 def _flags_of(part):
-    values = dataclasses.asdict(part)
+    return _as_json(dataclasses.asdict(part))
+
+
+def _as_json(values):
     return {name.replace("_", "-"): json.loads(json.dumps(value, default=str)) for name, value in values.items()}
 
 

@@ -29,7 +29,12 @@ WORDS = {
     "pool-size": "P = {:,}",
     "beta": "beta = {}",
     "num-updates": "{:,} updates",
-    "cooldown-updates": "the last {:,} with a falling step size",
+    "cooldown-updates": "the last {:,} with a falling learning rate",
+    "warmup-updates": "the first {:,} with a rising learning rate",
+    "beta-updates": "the first {:,} with a rising beta",
+    "pool-from": "the pool from update {:,} on",
+    "growing-updates": "T's range growing over {:,} updates",
+    "ema-decay": "moving average {}",
     "num-samples": "{:,} samples",
 }
 NOT_A_RUN = (ValueError, TypeError, KeyError, ArithmeticError, RecursionError, OSError)
@@ -210,7 +215,9 @@ def differences(result: Result, published: Published) -> tuple[str, ...]:
 def _in_words(name, found):
     value = found[name]
     if name == "cooldown-updates" and not value:
-        return "a constant step size"
+        return "a constant learning rate"
+    if name == "hold-out":
+        return "trained without the validation images" if value else "trained on the validation images too"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return WORDS[name].format(value) if name in WORDS and number else f"{name.replace('-', ' ')} {value}"
 

@@ -45,6 +45,6 @@ def main(experiment: str, config: cli.Config, *, pictured: bool = True, **change
         run.export_and_evaluate(state)
         if not (pictured and run.is_first):
             return
-        model = jax.device_get(state.model)
+        model = jax.device_get(state.trained_model)
         pictures.trained(run, model, key=sample_key)
         pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), model, key=growth_key)

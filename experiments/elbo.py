@@ -11,20 +11,28 @@ Model = TypeVar("Model")
 
 
 @dataclasses.dataclass(frozen=True)
-class ColourConfig:
+class ElboConfig:
+    """The weight of the KL."""
+
+    beta: float = 1.0
+    """Weight of the KL; the paper takes 100 on CelebA for better samples and a looser bound."""
+    beta_updates: int = 0
+    """First updates, over which the weight of the KL rises from zero; 0 starts with the whole."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ColourConfig(ElboConfig):
     """The likelihood of colours, and the weight of the KL."""
 
     num_mixtures: int = 1
     """Logistic components of a pixel's colour, L."""
-    beta: float = 1.0
-    """Weight of the KL; the paper takes 100 for better samples and a looser bound."""
 
 
 def build(model_type: Callable[..., Model], config: cli.Config, *, key: Any, **changes: Any) -> tuple[Model, Any, None]:
     """The model, its loss and the loss's first carry; `changes` are further arguments of the model."""
-    arguments, beta = dataclasses.asdict(config.model), 1.0
-    if isinstance(config.loss, ColourConfig):
-        arguments |= {"image_channels": 3, "num_mixtures": config.loss.num_mixtures}
-        beta = config.loss.beta
+    arguments, options = dataclasses.asdict(config.model), config.loss
+    if isinstance(options, ColourConfig):
+        arguments |= {"image_channels": 3, "num_mixtures": options.num_mixtures}
     model = model_type(**(arguments | changes), key=key)
-    return model, elbo_loss(beta=beta, chunk_size=config.train.chunk_size), None
+    chunk_size = config.train.chunk_size
+    return model, elbo_loss(beta=options.beta, beta_updates=options.beta_updates, chunk_size=chunk_size), None

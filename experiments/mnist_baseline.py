@@ -9,14 +9,16 @@ study. Ours: README.
 
 from experiments import baseline, cli
 from experiments.baseline import ModelConfig
+from experiments.elbo import ElboConfig
 from vnca_jax.train import TrainConfig
 
 PRESETS: dict[cli.Preset, cli.Config] = {
-    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist")),
+    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist"), loss=ElboConfig()),
     "cpu": cli.Config(
         ModelConfig(image_size=8, latent_size=32, encoder_width=16, encoder_depth=2),
         cli.DataConfig("digits"),
         TrainConfig(num_updates=1500, learning_rate=2e-3, cooldown_updates=500, report_every=500),
+        loss=ElboConfig(),
     ),
 }
 

@@ -33,7 +33,7 @@ def trained(run: Run, model: Any, *, key: PRNGKeyArray) -> None:
     reconstructions(run.figure("reconstructions.png"), model, run.dataset.some_test_images(32))
     samples(run.figure("samples.png"), model, 64, key=key)
     sample_means(run.figure("sample_means.png"), model, 64, key=key)
-    training_curve(run.figure("training.png"), run.directory / "metrics.jsonl")
+    training_curve(run.figure("training.png"), run.directory)
 
 
 def reconstructions(path: Path, model: Any, images: UInt8[np.ndarray, "n h w c"]) -> None:
@@ -65,9 +65,9 @@ def growth(sheet: Path, gif: Path, model: Any, *, key: PRNGKeyArray) -> None:
     figures.growth_gif(gif, stages)
 
 
-def training_curve(path: Path, metrics_path: Path) -> None:
-    """The loss and its terms against updates, in nats."""
-    columns = metrics.read(metrics_path)
+def training_curve(path: Path, directory: Path) -> None:
+    """The loss and its terms against updates, in nats, and the held-out ELBO where a run has taken it."""
+    columns = metrics.read(directory / metrics.METRICS)
     window = max(1, min(SMOOTHING, len(columns["step"]) // 20))
     length = len(columns["step"]) // window * window
 
@@ -76,4 +76,7 @@ def training_curve(path: Path, metrics_path: Path) -> None:
 
     signed = {"-ELBO": columns["loss"], "-log p(x|z)": -columns["log_px_given_z"], "KL": columns["kl"]}
     series = {name: (smooth(columns["step"]), smooth(y)) for name, y in signed.items()}
+    reports = metrics.read(directory / metrics.REPORTS) if (directory / metrics.REPORTS).exists() else {}
+    if metrics.HELD_OUT in reports:
+        series["-ELBO, held out"] = (reports["step"], -reports[metrics.HELD_OUT])
     figures.curves(path, series, xlabel="update", ylabel=f"nats (mean of {window} updates)")

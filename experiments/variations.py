@@ -55,6 +55,6 @@ def varied(config: cli.Config, variation: str, seed: int) -> tuple[cli.Config, d
     if mixtures := changes.get("num_mixtures"):
         model = dataclasses.replace(varied.model, latent_size=max(varied.model.latent_size, 10 * MOST_MIXTURES))
         data = dataclasses.replace(config.data, dataset=config.analysis.colour_dataset)
-        varied = dataclasses.replace(varied, model=model, data=data, loss=ColourConfig(mixtures))
+        varied = dataclasses.replace(varied, model=model, data=data, loss=ColourConfig(num_mixtures=mixtures))
     run = dataclasses.replace(config.run, name=f"{config.run.name or config.run.preset}/{variation}/{seed}")
     return dataclasses.replace(varied, run=run, analysis=cli.NoOptions()), changes.get("model", {})

@@ -212,7 +212,7 @@ def pictures(directory: Path, *, finished: bool) -> list[Path]:
     from experiments.pictures import training_curve  # after `install`
 
     curve = directory / "figures" / "training.png"
-    training_curve(curve, directory / "metrics.jsonl")
+    training_curve(curve, directory)
     return [curve, *sorted(directory.glob("reports/*.png"))[-2:]]
 
 

@@ -48,6 +48,25 @@ def test_official_files(official_data_dir, tmp_path, monkeypatch):
             assert sha256(b"".join(packed)) == binarized_mnist.SORTED_ROWS_SHA256[split]
 
 
+def test_official_validation_images(official_data_dir, tmp_path):
+    """The last 10,000 of the 60,000, whose first and last the test above knows by their hashes."""
+    whole = data.load("binarized_mnist", data_dir=official_data_dir, cache_dir=tmp_path).padded(32)
+    kept, validation = whole.held_out()
+    assert len(kept.train) == 50_000 and int(kept.train.sum()) == 5_118_041
+    assert len(validation) == 10_000 and int(validation.sum()) == 1_028_036
+    assert kept.test is whole.test
+
+
+def test_validation_images_of_other_datasets():
+    """Every tenth training image, with its label left out too."""
+    whole = data.load("digits")
+    kept, validation = whole.held_out()
+    np.testing.assert_array_equal(validation, whole.train[9::10])
+    places = [i for i in range(len(whole.train)) if i % 10 != 9]
+    np.testing.assert_array_equal(kept.train, whole.train[places])
+    np.testing.assert_array_equal(kept.train_labels, whole.train_labels[places])
+
+
 def test_import_is_light():
     program = (
         "import sys, vnca_jax.data; assert not {'tensorflow_datasets', 'sklearn', 'matplotlib'} & set(sys.modules)"

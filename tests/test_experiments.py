@@ -7,14 +7,19 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import ANY
 
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import cli, mnist_doubling
+from vnca_jax import bounds, data
 from vnca_jax.checkpoint import import_model
+from vnca_jax.train import split_seed
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--latent-size", "4", "--encoder-width", "4", "--encoder-depth", "1", "--num-updates", "3"]
@@ -132,7 +137,32 @@ def test_evaluation_of_a_run(finished, tmp_path):
         np.testing.assert_allclose(found[term]["nats"], value["nats"], rtol=1e-5)
 
 
+def test_held_out_images(tmp_path):
+    """The report's ELBO is that of every tenth training image, by `bounds.elbo` with the evaluation's noise; the model
+    is the moving average, and the table says how the run was trained.
+    """
+    schedule = "--pool-from 1 --growing-updates 2 --first-min-steps 1 --first-max-steps 2 --warmup-updates 2"
+    schedule += " --ema-decay 0.9 --hold-out --report-every 3 --beta-updates 2"
+    ended = call("experiments.mnist_nondoubling", "--out", tmp_path, *tiny("mnist_nondoubling"), *schedule.split())
+    assert ended.returncode == 0, ended.stderr
+    folder = tmp_path / "mnist_nondoubling" / "cpu"
+    [report] = [json.loads(line) for line in (folder / "reports.jsonl").read_text().splitlines()]
+    model, _ = import_model(folder)
+    images = data.load("digits").train[9::10]
+    key = split_seed(0).evaluate
+    keys = [jr.fold_in(jr.fold_in(key, i), 0) for i in range(len(images))]
+    noise = np.stack([jr.normal(key, (model.latent_size,)) for key in keys])
+    elbos = np.asarray(bounds.elbo(model, jnp.asarray(images, jnp.float32), jnp.asarray(noise)).elbo, np.float64)
+    error = elbos.std(ddof=1) / np.sqrt(len(images))
+    assert report == {"step": 3, "held_out_elbo": pytest.approx(elbos.mean(), rel=1e-5), "held_out_elbo_error": ANY}
+    assert report["held_out_elbo_error"] == pytest.approx(error, rel=1e-5)
+    table = call("experiments.table", "--runs", tmp_path, "--out", tmp_path)
+    for words in ("trained without the validation images", "the pool from update 1 on", "moving average 0.9"):
+        assert words in table.stdout
+
+
 REFUSALS = [
+    (["--hold-out", "yes"], "yes"),
     (["--batch-size", "0"], "--batch-size is 0, but must be positive"),
     (["--latent-size", "-1"], "latent_size is -1, but must be at least 1."),
     (["--dataset", "digit"], "did you mean 'digits'"),

@@ -32,6 +32,7 @@ ORDER = [
     "bounds",
     "resilience",
     "pool",
+    "schedules",
     "losses",
     "data",
     "compilation",

@@ -50,6 +50,29 @@ def test_columns(tmp_path):
     assert columns["seconds"].tolist() == [1.0] * 5
 
 
+def test_reports(tmp_path, capsys):
+    """Their own file, which a resumed run cuts too, and the bar."""
+    recorder = Metrics(tmp_path, step=0, num_updates=10)
+    recorder.add(1, terms(8.0, 7.0), seconds=2.0)
+    recorder.add_report(2, {"held_out_elbo": -7.25, "held_out_elbo_error": 0.5})
+    recorder.add(3, terms(6.0), seconds=1.0)
+    recorder.add_report(3, {"held_out_elbo": -6.0, "held_out_elbo_error": 0.25})
+    recorder.close()
+    assert "loss 6.00 nats, held-out ELBO -7.25" in capsys.readouterr().err
+    columns = metrics.read(tmp_path / metrics.REPORTS)
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        "step": [2, 3],
+        "held_out_elbo": [-7.25, -6.0],
+        "held_out_elbo_error": [0.5, 0.25],
+    }
+    values = [
+        (event.step, value.tag, value.simple_value) for event in events_in(tmp_path) for value in event.summary.value
+    ]
+    assert (3, "held_out_elbo", -6.0) in values and (2, "held_out_elbo_error", 0.5) in values
+    add_from(tmp_path, 2, [5.0])
+    assert metrics.read(tmp_path / metrics.REPORTS)["step"].tolist() == [2]
+
+
 def test_no_columns(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with pytest.raises(InputError) as error:

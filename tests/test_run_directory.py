@@ -93,6 +93,15 @@ def test_another_configuration_is_refused(tmp_path, changed, flag, before, now):
     assert json.loads((tmp_path / "config.json").read_text()) == CONFIG
 
 
+def test_a_flag_that_the_run_did_not_know(tmp_path):
+    """It had its default: a run of an earlier version goes on, unless the flag is given another value now."""
+    check_config(tmp_path, CONFIG, MAY_CHANGE)
+    check_config(tmp_path, CONFIG | {"new": 0.0}, MAY_CHANGE, {"new": 0.0, "seed": 7})
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(InputError, match="a run with --new 0.0, and now --new 0.5 is asked for"):
+        check_config(tmp_path, CONFIG | {"new": 0.5}, MAY_CHANGE, {"new": 0.0})
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"[" * 200_000])
 def test_a_file_that_is_no_configuration(tmp_path, content):
     path = tmp_path / "config.json"

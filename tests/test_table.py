@@ -98,7 +98,7 @@ LABELS = [
     ("mnist_doubling", {"latent_size": 64}, ["latent size 64"]),
     ("mnist_doubling", {"num_updates": 120_000}, ["120,000 updates"]),
     ("mnist_doubling", {"learning_rate": 0.002, "batch_size": 64}, ["batch size 64", "learning rate 0.002"]),
-    ("mnist_doubling", {"cooldown_updates": 2400}, ["the last 2,400 with a falling step size"]),
+    ("mnist_doubling", {"cooldown_updates": 2400}, ["the last 2,400 with a falling learning rate"]),
     ("mnist_doubling", {"num_samples": 16}, ["16 samples"]),
     ("mnist_doubling", {"unheard_of": "yes"}, ["unheard of yes"]),
     ("mnist_nondoubling", {"num_steps": 36, "beta": 0.5}, ["T = 36", "beta = 0.5"]),

@@ -96,13 +96,20 @@ def _filled(model_type, sizes):
 POOL_LOSS = pool_loss()
 
 
-def fit_pooled(folder: Path, num_updates: int, *, num_devices: int = 1, report=None, **options) -> TrainState:
+def empty_pool() -> pool.Pool:
+    """Of 32 states."""
+    return pool.empty(32, (4, 4, 1), 4)
+
+
+def fit_pooled(
+    folder: Path, num_updates: int, *, num_devices: int = 1, report=None, loss=POOL_LOSS, **options
+) -> TrainState:
     """`fit` of a non-doubling VNCA with a pool of 32 states and batches of 16; `options` of TrainConfig."""
     folder.mkdir(exist_ok=True)
     return fit(
-        POOL_LOSS,
+        loss,
         tiny_nondoubling(),
-        pool.empty(32, (4, 4, 1), 4),
+        empty_pool(),
         IMAGES[:, 2:6, 2:6],
         mesh=parallel.make_mesh(num_devices),
         directory=folder,

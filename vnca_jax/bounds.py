@@ -45,7 +45,13 @@ def log_normal(
     return -jnp.sum((z - mean) ** 2 * jnp.exp(-log_variance) + log_variance + LOG_2_PI, axis=-1) / 2
 
 
-def elbo(model: Any, x: Float[Array, "n h w c"], noise: Float[Array, "n latent"], *, beta: float = 1.0) -> Elbo:
+def elbo(
+    model: Any,
+    x: Float[Array, "n h w c"],
+    noise: Float[Array, "n latent"],
+    *,
+    beta: float | Float[Array, " n"] = 1.0,
+) -> Elbo:
     """The one-sample ELBO log p(x|z) - beta KL(q(z|x) || p(z)), z ~ q(z|x), with the KL in closed form (section 2)."""
     mean, log_variance = model.encode(x)
     parameters = model.decode(reparameterize(mean, log_variance, noise))

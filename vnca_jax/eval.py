@@ -81,9 +81,9 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any, images: UInt8[np.ndarray, "n h w c"], *, num_samples: int, seed: int, mesh: Mesh
+    model: Any, images: UInt8[np.ndarray, "n h w c"], *, num_samples: int, seed: int, mesh: Mesh, quiet: bool = False
 ) -> Evaluation:
-    """IWELBO, ELBO and its terms of `images`, sharded over the devices of `mesh`, with a progress bar.
+    """IWELBO, ELBO and its terms of `images`, sharded over the devices of `mesh`, with a progress bar unless `quiet`.
 
     Image i draws its samples from key fold_in(key, i), so the result does not depend on devices or batches. Raises
     InputError for fewer than two images, which have no standard error, or no samples.
@@ -100,7 +100,7 @@ def evaluate(
     compute = make_bound(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     results = []
-    hidden = not processes.is_first()
+    hidden = quiet or not processes.is_first()
     with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True, disable=hidden) as bar:
         for start in range(0, len(images), batch_size):
             index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)

@@ -12,15 +12,17 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from vnca_jax import automaton, bounds, memory, parallel
 from vnca_jax import pool as pools
+from vnca_jax.schedules import StepRange, rise
 
 
 class Batch(eqx.Module):
     """A device's part of a batch: images in the dataset's levels, 0 and 1 or 0 to 255, as floats; `index` is each one's
-    place in the whole batch, which its key comes from.
+    place in the whole batch, which its key comes from; `step` counts the updates before this one.
     """
 
     images: Float[Array, "n h w c"]
     index: Int[Array, " n"]
+    step: Int[Array, ""] | int = 0
 
     def keys(self, key: PRNGKeyArray) -> Key[Array, " n"]:
         """One key an image."""
@@ -31,60 +33,89 @@ Terms = dict[str, Float[Array, ""]]
 Loss = Callable[[Any, Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], tuple[Any, Terms]]]
 
 
-def elbo_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
-    """The loss -ELBO of one sample, log p(x|z) - beta KL, the mean over the batch in nats; it carries nothing."""
+def elbo_loss(*, beta: float = 1.0, beta_updates: int = 0, chunk_size: int | None = None) -> Loss:
+    """The loss -ELBO of one sample, log p(x|z) - beta KL, the mean over the batch in nats; it carries nothing.
+
+    The weight of the KL rises to `beta` over the first `beta_updates` updates.
+    """
 
     def loss(model, carry, batch, key):
         def chunk_loss(model, chunk):
-            terms = bounds.elbo(model, *chunk, beta=beta)
+            x, noise, weight = chunk
+            terms = bounds.elbo(model, x, noise, beta=weight)
             return -terms.elbo.mean(), terms
 
         x = model.likelihood.from_levels(batch.images)
         noise = bounds.sample_noise(batch.keys(key), model.latent_size)
-        value, terms = mean_over_chunks(chunk_loss, model, (x, noise), chunk_size)
+        weight = _kl_weight(beta, beta_updates, batch)
+        value, terms = mean_over_chunks(chunk_loss, model, (x, noise, weight), chunk_size)
         return value, (carry, {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()})
 
     return loss
 
 
-def pool_loss(*, beta: float = 1.0, chunk_size: int | None = None) -> Loss:
+def pool_loss(
+    *,
+    beta: float = 1.0,
+    beta_updates: int = 0,
+    pool_from: int = 0,
+    step_range: StepRange | None = None,
+    chunk_size: int | None = None,
+) -> Loss:
     """The loss -ELBO of a non-doubling VNCA with pool and damage training (appendix A.3); carries the pool.
 
     Every second image of a batch gives way to one of the pool, whose cells start where they were left, half of those
     with a random square set to zero, and are not differentiated through; its KL stays, as in appendix A.3. One number
     of steps is drawn for the whole batch.
+
+    The paper has the pool from the first update and one range of T. Here the pool may begin after `pool_from` updates,
+    the range of T may grow along `step_range`, and the weight of the KL may rise to `beta` over the first
+    `beta_updates` updates.
     """
 
     def loss(model, pool, batch, key):
         draw_key, steps_key, damage_key, noise_key, mask_key, shuffle_key = jr.split(key, 6)
+        begun = jnp.asarray(batch.step) >= pool_from
         images, start, resumed = _from_pool(pool, batch, draw_key, damage_key)
-        num_steps = draw_num_steps(model, steps_key)
+        num_steps = draw_num_steps(model, steps_key, step=batch.step, step_range=step_range)
 
         def chunk_loss(model, chunk):
-            x, noise, mask_keys, start, resumed = chunk
+            x, noise, weight, mask_keys, start, resumed = chunk
             mean, log_variance = model.encode(x)
             cells = model.seed(bounds.reparameterize(mean, log_variance, noise))
             cells = jnp.where(resumed[:, None, None, None], start, cells)
             cells = model.steps(cells, num_steps, max_steps=model.max_steps, keys=jr.wrap_key_data(mask_keys))
             log_px_given_z = model.likelihood.log_prob(model.parameters(cells), x)
             kl = bounds.kl_to_prior(mean, log_variance)
-            elbo = log_px_given_z - beta * kl
+            elbo = log_px_given_z - weight * kl
             return -elbo.mean(), (bounds.Elbo(elbo, log_px_given_z, kl), cells)
 
         noise = bounds.sample_noise(batch.keys(noise_key), model.latent_size)
         x = model.likelihood.from_levels(images)
-        examples = (x, noise, jr.key_data(batch.keys(mask_key)), start, resumed)
+        weight = _kl_weight(beta, beta_updates, batch)
+        examples = (x, noise, weight, jr.key_data(batch.keys(mask_key)), start, resumed)
         value, (terms, cells) = mean_over_chunks(chunk_loss, model, examples, chunk_size)
-        pool = pools.put_back(pool, images.astype(jnp.uint8), cells, key=shuffle_key)
+        pool = pools.put_back(pool, images.astype(jnp.uint8), cells, key=shuffle_key, begun=begun)
         terms = {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()}
         return value, (pool, terms | {"num_steps": num_steps.astype(jnp.float32)})
 
     return loss
 
 
-def draw_num_steps(model: Any, key: PRNGKeyArray) -> Int[Array, ""]:
-    """T ~ U{min_steps, ..., max_steps} (section 3.3)."""
-    return jr.randint(key, (), model.min_steps, model.max_steps + 1)
+def draw_num_steps(
+    model: Any, key: PRNGKeyArray, *, step: Int[Array, ""] | int = 0, step_range: StepRange | None = None
+) -> Int[Array, ""]:
+    """T ~ U{min_steps, ..., max_steps} (section 3.3), or from the range that `step_range` has reached at `step`."""
+    least, most = model.min_steps, model.max_steps
+    if step_range is not None:
+        least, most = step_range.at(jnp.asarray(step), least, most)
+    return jr.randint(key, (), least, most + 1)
+
+
+def _kl_weight(beta: float, beta_updates: int, batch: Batch) -> Float[Array, " n"]:
+    """The weight of each image's KL."""
+    weight = jnp.full(len(batch.index), beta)
+    return weight * rise(jnp.asarray(batch.step), beta_updates) if beta_updates else weight
 
 
 def _from_pool(pool, batch, draw_key, damage_key):

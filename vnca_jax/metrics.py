@@ -1,4 +1,4 @@
-"""What a training run says of itself: metrics.jsonl, TensorBoard events and a progress bar."""
+"""What a training run says of itself: metrics.jsonl, reports.jsonl, TensorBoard events and a progress bar."""
 
 import contextlib
 import json
@@ -17,10 +17,15 @@ from tqdm import tqdm
 
 from vnca_jax.errors import InputError
 
+METRICS = "metrics.jsonl"  # an update per line
+REPORTS = "reports.jsonl"  # a report per line
+HELD_OUT = "held_out_elbo"  # nats
+
 
 class Metrics:
     """The terms of every update: a line in metrics.jsonl, and means of several in TensorBoard and the progress bar.
 
+    What is measured at a report, the held-out ELBO, goes to reports.jsonl, TensorBoard and the bar.
     All is written at once and by the caller's thread, so that `add` raises InputError if the disk does not take it.
     """
 
@@ -28,9 +33,11 @@ class Metrics:
         """Goes on at `step`: lines of later steps, left by a run that was killed, are dropped."""
         self._directory = directory
         with self._disk_errors_reported():
-            _drop_after(directory / "metrics.jsonl", step)
-            self._file: IO[str] = open(directory / "metrics.jsonl", "a")  # noqa: SIM115 (closed by `close`)
+            for name in (METRICS, REPORTS):
+                _drop_after(directory / name, step)
+            self._file: IO[str] = open(directory / METRICS, "a")  # noqa: SIM115 (closed by `close`)
             self._events = _start_events(directory / "tensorboard", step)
+        self._reported = ""
         self._bar = tqdm(total=num_updates, initial=step, unit="update", dynamic_ncols=True, smoothing=0.1)
 
     def add(self, first_step: int, terms: dict[str, np.ndarray], seconds: float) -> None:
@@ -44,10 +51,23 @@ class Metrics:
                 values = {name: round(float(value[i]), 6) for name, value in terms.items()}
                 self._file.write(json.dumps({"step": first_step + i, **values}) + "\n")
             self._file.flush()
-            self._events.write_event(Event(wall_time=time.time(), step=last_step, summary=Summary(value=scalars)))
-            self._events.flush()
+            self._write_event(last_step, scalars)
         self._bar.update(num_updates)
-        self._bar.set_postfix_str(f"loss {terms['loss'].mean():.2f} nats")
+        self._bar.set_postfix_str(f"loss {terms['loss'].mean():.2f} nats{self._reported}")
+
+    def add_report(self, step: int, values: dict[str, float]) -> None:
+        """Records what was measured at the report of `step`."""
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        with self._disk_errors_reported():
+            with open(self._directory / REPORTS, "a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+            self._write_event(step, scalars)
+        if HELD_OUT in values:
+            self._reported = f", held-out ELBO {values[HELD_OUT]:.2f}"
+
+    def _write_event(self, step: int, scalars: list[Summary.Value]) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+        self._events.flush()
 
     def close(self) -> None:
         """Ends the bar and the files."""

@@ -83,23 +83,29 @@ def draw(pool: Pool, num_drawn: int, *, key: PRNGKeyArray) -> Drawn:
 
 
 def put_back(
-    pool: Pool, images: UInt8[Array, "n h w c"], cells: Float[Array, "n h w cell"], *, key: PRNGKeyArray
+    pool: Pool,
+    images: UInt8[Array, "n h w c"],
+    cells: Float[Array, "n h w cell"],
+    *,
+    key: PRNGKeyArray,
+    begun: Bool[Array, ""] | bool = True,
 ) -> Pool:
     """The pool after a batch's states went in, were shuffled among the others, and the first P were kept.
 
     `images` and `cells` are a device's part of the batch: inside `shard_map`, by all devices. Between them travels the
-    batch, whatever the size of the pool.
+    batch, whatever the size of the pool. Until training with the pool has `begun` it stays as it is.
     """
     num_filled, num_slots, first = _places(pool)
     gather = partial(jax.lax.all_gather, axis_name=parallel.AXIS, tiled=True)
     images, cells = gather(images), gather(cells)
     slots = _slots_of_new(num_filled, num_slots, len(images), key)
-    rows = jnp.where((slots >= first) & (slots < first + len(pool.filled)), slots - first, len(pool.filled))
+    kept = (slots >= first) & (slots < first + len(pool.filled)) & begun
+    rows = jnp.where(kept, slots - first, len(pool.filled))
 
     def stored(states, new):
         return states.at[rows].set(new, mode="drop")
 
-    filled = jnp.arange(len(pool.filled)) + first < num_filled + len(images)
+    filled = jnp.arange(len(pool.filled)) + first < num_filled + jnp.where(begun, len(images), 0)
     return Pool(stored(pool.images, images), stored(pool.cells, cells), filled)
 
 

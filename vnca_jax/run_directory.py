@@ -55,11 +55,13 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def check_config(directory: Path, config: dict[str, Any], may_change: frozenset[str]) -> None:
+def check_config(
+    directory: Path, config: dict[str, Any], may_change: frozenset[str], defaults: dict[str, Any] | None = None
+) -> None:
     """Records `config` in `directory/config.json`, or holds it against the one that the run was started with.
 
-    `config` maps flag names to JSON values; those in `may_change` do not alter what has been computed so far. Raises
-    InputError that names the first flag that differs.
+    `config` maps flag names to JSON values; those in `may_change` do not alter what has been computed so far. A flag
+    that the run did not know yet had its default. Raises InputError that names the first flag that differs.
     """
     path = directory / "config.json"
     if path.exists():
@@ -71,6 +73,7 @@ def check_config(directory: Path, config: dict[str, Any], may_change: frozenset[
             raise InputError(
                 f"{path} is not a run's configuration; choose another --name, or remove the folder."
             ) from error
+        started_with = (defaults or {}) | started_with
         for flag in sorted(started_with.keys() | config.keys()):
             before, now = started_with.get(flag), config.get(flag)
             if before != now and flag not in may_change:

@@ -24,6 +24,7 @@ from vnca_jax.data import stream
 from vnca_jax.errors import InputError, Stopped
 from vnca_jax.losses import Loss
 from vnca_jax.metrics import Metrics
+from vnca_jax.schedules import LearningRate, Shape
 
 MAX_STEPS_PER_CALL = 100
 SECONDS_PER_CALL = 5.0
@@ -40,7 +41,7 @@ class TrainConfig:
     learning_rate: float = 1e-4
     """Step size of Adam."""
     cooldown_updates: int = 0
-    """Last updates, over which the step size falls linearly to zero; 0 keeps it constant, as the paper does."""
+    """Last updates, over which the learning rate falls to zero; 0 keeps it constant, as the paper does."""
     seed: int = 0
     """The one seed, of parameters, order of the data and noise."""
     chunk_size: int | None = None
@@ -53,6 +54,13 @@ class TrainConfig:
     """Newest checkpoints that are kept."""
     max_minutes: float | None = None
     """Minutes after which training saves and stops, with exit code 75; the same command goes on from there."""
+    warmup_updates: int = 0
+    """First updates, over which the learning rate rises linearly from zero; 0 starts with the whole."""
+    cooldown_shape: Shape = "linear"
+    """How the learning rate falls over the last updates."""
+    ema_decay: float = 0.0
+    """Decay per update of a moving average of the parameters, which is then what is evaluated, exported and drawn; 0
+    keeps none."""
 
     def __post_init__(self):
         positive = ("num_updates", "batch_size", "learning_rate", "report_every", "keep_checkpoints", "chunk_size")
@@ -65,14 +73,18 @@ class TrainConfig:
                 f"--cooldown-updates is {self.cooldown_updates}, but must be from 0 to --num-updates "
                 f"({self.num_updates})."
             )
-        if not self.checkpoint_minutes >= 0:
-            raise InputError(f"--checkpoint-minutes is {self.checkpoint_minutes}, but must not be negative.")
+        for name in ("checkpoint_minutes", "warmup_updates"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must not be negative.")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"--ema-decay is {self.ema_decay}, but must be at least 0 and below 1.")
         _check_seed(self.seed)
 
     @property
-    def cooldown(self) -> range:
-        """The steps over which the step size falls."""
-        return range(self.num_updates - self.cooldown_updates, self.num_updates)
+    def schedule(self) -> LearningRate:
+        """The share of the learning rate that each step takes."""
+        cooldown = range(self.num_updates - self.cooldown_updates, self.num_updates)
+        return LearningRate(self.warmup_updates, cooldown, self.cooldown_shape)
 
 
 class Keys(NamedTuple):
@@ -100,27 +112,29 @@ def fit(
     mesh: Mesh,
     directory: Path,
     key: PRNGKeyArray,
-    report: Callable[[int, Any], None] | None = None,
+    report: Callable[[int, Any], dict[str, float] | None] | None = None,
 ) -> TrainState:
     """Trains `model` for `config.num_updates` updates, or goes on from the newest checkpoint in `directory`.
 
     The result does not depend on interruptions, and on the number of devices only through the order of sums. Metrics
-    and checkpoints go to `directory`; `report(step, model)` is called every `config.report_every` updates. On SIGINT,
-    SIGTERM or after `config.max_minutes` the state is saved and Stopped raised. The host writes the metrics of one
-    device call while the next one runs. Several processes all call this: the first one decides when to save and to stop
-    (a signal to any stops all), writes the metrics and reports. Raises InputError if the batch or the disk do not fit,
-    and FloatingPointError, naming step and term, if a term is not finite.
+    and checkpoints go to `directory`. Every `config.report_every` updates `report(step, model)` gets the model that
+    would be exported then; what it returns goes to `directory/reports.jsonl`. On SIGINT, SIGTERM or after
+    `config.max_minutes` the state is saved and Stopped raised. The host writes the metrics of some updates while the
+    next ones run. Several processes all call this: the first one decides when to save and to stop (a signal to any
+    stops all) and writes the metrics; all report. Raises InputError if the batch or the disk do not fit, and
+    FloatingPointError, naming step and term, if a term is not finite.
     """
     started_at = time.monotonic()
     parallel.check_divisible("--batch-size", config.batch_size, mesh)
     optimizer = make_optimizer(config.learning_rate)
     checkpoints = Checkpoints(directory / "checkpoints", keep=config.keep_checkpoints)
-    state = _start(model, carry, key, optimizer, mesh, checkpoints)
+    state = _start(model, carry, key, optimizer, mesh, checkpoints, config)
     step = int(state.step)
     max_steps = min(MAX_STEPS_PER_CALL, config.num_updates)
-    sizes = {"batch_size": config.batch_size, "max_steps": max_steps, "cooldown": config.cooldown}
+    sizes = {"batch_size": config.batch_size, "max_steps": max_steps}
+    changes = {"learning_rate": config.schedule, "ema_decay": config.ema_decay}
     source = stream.make_source(images, batch_size=config.batch_size, mesh=mesh, key=jr.split(state.key)[0])
-    advance = make_advance(loss_fn, optimizer, mesh, **sizes, block_steps=source.block_steps)
+    advance = make_advance(loss_fn, optimizer, mesh, **sizes, **changes, block_steps=source.block_steps)
     metrics = Metrics(directory, step=step, num_updates=config.num_updates) if processes.is_first() else None
     calls, saved_at = _Calls(metrics, checkpoints), time.monotonic()
     try:
@@ -139,8 +153,10 @@ def fit(
                 if saving:
                     checkpoints.save(step, state)
                     saved_at = time.monotonic()
-                if report and metrics and step == next_report:
-                    report(step, jax.device_get(state.model))
+                if report and step == next_report:
+                    found = report(step, jax.device_get(state.trained_model))
+                    if found and metrics:
+                        metrics.add_report(step, found)
                 if stopping and step < config.num_updates:
                     raise Stopped(f"Stopped at update {step}, which is saved; the same command goes on from there.")
     finally:
@@ -151,10 +167,11 @@ def fit(
     return state
 
 
-def _start(model, carry, key, optimizer, mesh, checkpoints):
+def _start(model, carry, key, optimizer, mesh, checkpoints, config):
     """The newest state, or the first one, in arrays of its own, since an update consumes those of its state."""
-    model, carry, key = jax.tree.map(jnp.copy, (model, carry, key))
-    state = place_state(TrainState(jnp.int32(0), model, optimizer.init(model), carry, key), mesh)
+    average = model if config.ema_decay else None
+    model, carry, key, average = jax.tree.map(jnp.copy, (model, carry, key, average))
+    state = place_state(TrainState(jnp.int32(0), model, optimizer.init(model), carry, key, average), mesh)
     return state if checkpoints.latest_step() is None else checkpoints.restore(state)
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from vnca_jax.data import binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist, folder
-from vnca_jax.data.dataset import Dataset, check_size
+from vnca_jax.data.dataset import Dataset, check_size, evenly_spread
 from vnca_jax.data.labels import labelled
 from vnca_jax.errors import InputError, did_you_mean
 
-__all__ = ["DATASETS", "SIZES", "Dataset", "labelled", "load", "load_padded"]
+__all__ = ["DATASETS", "SIZES", "Dataset", "evenly_spread", "labelled", "load", "load_padded"]
 
 # The heights and widths in pixels in which each dataset can be had, the default first.
 SIZES = {

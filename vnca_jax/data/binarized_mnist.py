@@ -23,6 +23,7 @@ from vnca_jax.errors import InputError
 NAME = "binarized_mnist"
 IMAGE_SHAPE = (28, 28, 1)
 NUM_PIXELS = 28 * 28
+NUM_VALIDATION = 10_000
 BASE_URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist"
 
 # SHA-256 of each official text file.
@@ -164,7 +165,8 @@ def _read_tfds() -> Dataset | None:
 
 
 def _dataset(train: UInt8[np.ndarray, "n pixels"], test: UInt8[np.ndarray, "m pixels"]) -> Dataset:
-    return Dataset(NAME, train=train.reshape(-1, *IMAGE_SHAPE), test=test.reshape(-1, *IMAGE_SHAPE))
+    images = (pixels.reshape(-1, *IMAGE_SHAPE) for pixels in (train, test))
+    return Dataset(NAME, *images, num_validation=NUM_VALIDATION)
 
 
 # The cache: the numbers of training and test images, their pixels bit-packed

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
 from vnca_jax.errors import InputError
 
@@ -17,23 +17,32 @@ class Dataset:
     test: UInt8[np.ndarray, "m h w c"]
     train_labels: UInt8[np.ndarray, " n"] | None = None
     test_labels: UInt8[np.ndarray, " m"] | None = None
+    num_validation: int = 0
+    """How many of the training images, the last ones, are the official validation images; 0 where there are none."""
+
+    def held_out(self) -> tuple["Dataset", UInt8[np.ndarray, "k h w c"]]:
+        """The dataset without validation images, and these: the official ones, else every tenth training image."""
+        count = len(self.train)
+        if self.num_validation:
+            kept, validation = slice(count - self.num_validation), slice(count - self.num_validation, count)
+        else:
+            validation = np.arange(count) % 10 == 9
+            kept = ~validation
+        labels = None if self.train_labels is None else self.train_labels[kept]
+        return replace(self, train=self.train[kept], train_labels=labels, num_validation=0), self.train[validation]
 
     def some_test_images(self, count: int | None) -> UInt8[np.ndarray, "k h w c"]:
         """`count` test images (None, or more than there are: all), evenly spread over the test set.
 
         Official test sets may be sorted: binarized MNIST's is, so its first 900 images are zeros.
         """
-        return self.test[self._some_test_places(count)]
+        return evenly_spread(self.test, count)
 
     def some_test_labels(self, count: int | None) -> UInt8[np.ndarray, " k"]:
         """The labels of `some_test_images(count)`; InputError where they are not known."""
         if self.test_labels is None:
             raise InputError(f"The test images of {self.name} have no labels; `vnca_jax.data.labelled` may find them.")
-        return self.test_labels[self._some_test_places(count)]
-
-    def _some_test_places(self, count: int | None) -> Int64[np.ndarray, " k"]:
-        count = min(count or len(self.test), len(self.test))
-        return np.arange(count) * len(self.test) // count
+        return evenly_spread(self.test_labels, count)
 
     def padded(self, size: int) -> "Dataset":
         """The same images and labels with a zero border, centred in `size` x `size` pixels; itself without a border.
@@ -52,6 +61,12 @@ class Dataset:
         top, left = (border // 2 for border in borders)
         widths = ((0, 0), (top, top), (left, left), (0, 0))
         return replace(self, train=np.pad(self.train, widths), test=np.pad(self.test, widths))
+
+
+def evenly_spread(rows: UInt8[np.ndarray, "n *shape"], count: int | None) -> UInt8[np.ndarray, "k *shape"]:
+    """`count` of the rows (None, or more than there are: all), row floor(i n / count) for each i."""
+    count = min(count or len(rows), len(rows))
+    return rows[np.arange(count) * len(rows) // count]
 
 
 def check_size(name: str, size: int, sizes: tuple[int, ...]) -> None:

@@ -1,0 +1,86 @@
+"""Writes behaviour.json: the numbers that a change of the code's structure must not move.
+
+    JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=8 python tests/reference/make_behaviour.py
+
+The losses of the first 20 updates of three small models on the digits, on 1 and on 8 devices, and the terms of the
+bounds of the models that come with the project on 16 images: digits of scikit-learn enlarged to 28x28 pixels.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+NUM_UPDATES = 20
+NUM_SAMPLES = 8
+FILE = Path(__file__).with_name("behaviour.json")
+PRETRAINED = ("mnist_doubling_small", "mnist_nondoubling_small", "mnist_baseline_small")
+
+
+def enlarged_digits():
+    """16 test digits of 8x8 pixels, each pixel three wide and high, with a border of two: 28x28 pixels, 0 or 1."""
+    from vnca_jax import data
+
+    images = data.load("digits").some_test_images(16)
+    return np.pad(images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0)))
+
+
+def losses(name, num_devices):
+    """The losses of the first updates of the model called `name`, from seed 0."""
+    from vnca_jax import (
+        ConvVAE,
+        DoublingVNCA,
+        NonDoublingVNCA,
+        TrainConfig,
+        data,
+        elbo_loss,
+        fit,
+        make_mesh,
+        metrics,
+        pool,
+        pool_loss,
+    )
+    from vnca_jax.train import split_seed
+
+    keys = split_seed(0)
+    encoder = {"latent_size": 8, "encoder_width": 4, "encoder_depth": 2}
+    if name == "doubling":
+        sizes = {"hidden_size": 8, "num_doublings": 2, "steps_per_doubling": 2, "num_blocks": 1}
+        model, loss, carry = DoublingVNCA(**encoder, **sizes, key=keys.init), elbo_loss(), None
+    elif name == "nondoubling":
+        sizes = {"image_size": 8, "hidden_size": 8, "num_steps": 3, "min_steps": 2, "max_steps": 4}
+        model, loss = NonDoublingVNCA(**encoder, **sizes, key=keys.init), pool_loss(beta=0.5)
+        carry = pool.empty(64, (8, 8, 1), 8)
+    else:
+        model, loss, carry = ConvVAE(image_size=8, **encoder, key=keys.init), elbo_loss(), None
+    config = TrainConfig(num_updates=NUM_UPDATES, batch_size=16, learning_rate=2e-3, cooldown_updates=8)
+    with tempfile.TemporaryDirectory() as folder:
+        images, mesh = data.load("digits").train, make_mesh(num_devices)
+        fit(loss, model, carry, images, config=config, mesh=mesh, directory=Path(folder), key=keys.train)
+        return metrics.read(Path(folder) / "metrics.jsonl")["loss"].tolist()
+
+
+def bounds(name):
+    """The means over the enlarged digits of the terms of a pretrained model's bounds, in nats."""
+    from vnca_jax import make_mesh, pretrained
+    from vnca_jax.eval import evaluate
+
+    model, images = pretrained(name), enlarged_digits()
+    border = (model.image_size - 28) // 2
+    images = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
+    found = evaluate(model, images, num_samples=NUM_SAMPLES, seed=0, mesh=make_mesh(1))
+    return {term: mean for term, (mean, _) in found.terms.items()}
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))
+    found = {
+        "losses": {
+            name: {str(count): losses(name, count) for count in (1, 8)}
+            for name in ("doubling", "nondoubling", "baseline")
+        },
+        "bounds": {name: bounds(name) for name in PRETRAINED},
+    }
+    FILE.write_text(json.dumps(found, indent=1) + "\n")
