@@ -17,6 +17,7 @@ SOURCES = sorted(
 # A module of vnca_jax imports only from modules before it in this list.
 ORDER = [
     "errors",
+    "paths",
     "figures",
     "processes",
     "parallel",
