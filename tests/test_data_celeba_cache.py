@@ -132,7 +132,7 @@ def test_disk_that_is_too_small_or_cannot_be_written(jpegs, tmp_path, monkeypatc
     folder = write(tmp_path / "given", jpegs)
     counted = decoded_numbers(monkeypatch)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="file/celeba_64_.*npy .File exists.; finished ones are kept: make room or"):
+    with pytest.raises(InputError, match="file/celeba_64_.*npy .File exists.; finished ones are kept: name another"):
         data.load("celeba", data_dir=folder, cache_dir=tmp_path / "file")
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=123_456))
     with pytest.raises(InputError, match=r"_64_.*npy \(0.2 MB are needed and 0.1 MB are free\); finished"):

@@ -5,8 +5,8 @@ wide and 218 high, is resized with pillow's antialiased bilinear filter. As for 
 official training and validation images, in this order.
 """
 
+import csv
 import hashlib
-import io
 import os
 import threading
 import zipfile
@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vnca_jax.data import folders, image_cache, tfds_copy
+from vnca_jax import paths
+from vnca_jax.data import folders, image_cache, pictures, tfds_copy
 from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.errors import InputError
 
@@ -49,14 +50,15 @@ def load(*, size: int = 64, data_dir: Path | None = None, cache_dir: Path | None
     """
     check_size(NAME, size, SIZES)
     source = _find(data_dir)
-    key = hashlib.sha256(f"{CACHE_VERSION}\n{source.identity()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(f"{CACHE_VERSION}\n{source.identity()}")).hexdigest()[:16]
     path = folders.cache_folder(cache_dir) / f"{NAME}_{size}_{key}.npy"
 
     def read_image(index: int) -> UInt8[np.ndarray, "h w 3"]:
         return rescaled(source.read(index), size, source.name_of(index))
 
     count = source.num_train + source.num_test
-    images = image_cache.read_or_make(path, (count, size, size, 3), read_image, name=NAME)
+    identities = [hashlib.sha256(os.fsencode(source.identity_of(index))).digest() for index in range(count)]
+    images = image_cache.read_or_make(path, (count, size, size, 3), read_image, identities=identities, name=NAME)
     return Dataset(NAME, train=images[: source.num_train], test=images[source.num_train :])
 
 
@@ -77,15 +79,15 @@ def parse_partition(text: str, path: Path) -> tuple[list[str], int]:
 
     Raises InputError, naming the line, unless each line is a name of its own and 0, 1 or 2, and each number occurs.
     """
-    is_csv = path.suffix == ".csv"
+    is_csv = path.suffix.lower() == ".csv"
     lines = text.splitlines()
-    if is_csv and (not lines or lines[0].strip() != CSV_HEADER):
+    if is_csv and (not lines or ",".join(_two_fields(lines[0], is_csv)) != CSV_HEADER):
         raise InputError(f"Line 1 of {path} is not {CSV_HEADER!r}: replace it by the official file.")
     names, seen = ([], [], []), set()
     for number, line in enumerate(lines[is_csv:], 1 + is_csv):
         if not line.strip():
             continue
-        name, partition = _two_fields(line, "," if is_csv else None)
+        name, partition = _two_fields(line, is_csv)
         if partition not in ("0", "1", "2") or name in seen or name != os.path.basename(name):
             raise InputError(
                 f"Line {number} of {path}, {line.strip()!r}, is not a name of its own and 0, 1 or 2: "
@@ -99,10 +101,10 @@ def parse_partition(text: str, path: Path) -> tuple[list[str], int]:
     return [*train, *valid, *test], len(train) + len(valid)
 
 
-def _two_fields(line: str, separator: str | None) -> tuple[str, str]:
-    """The two fields of a line; of another number, two empty ones."""
-    fields = [field.strip() for field in line.split(separator)]
-    return (fields[0], fields[1]) if len(fields) == 2 else ("", "")
+def _two_fields(line: str, is_csv: bool) -> tuple[str, str]:
+    """The two fields of a line, quoted or not; of another number, two empty ones."""
+    [fields] = csv.reader([line.strip()], skipinitialspace=True) if is_csv else [line.replace('"', " ").split()]
+    return (fields[0].strip(), fields[1].strip()) if len(fields) == 2 else ("", "")
 
 
 # Where the images come from: sources, which hold images by index, the training images first, and are read on threads
@@ -111,7 +113,7 @@ def _two_fields(line: str, separator: str | None) -> tuple[str, str]:
 def _find(data_dir: Path | None) -> "FileSource | TfdsSource":
     """The files in `data_dir`; without one, the first of all the places that the docstring of `load` names."""
     if data_dir is not None:
-        source = _files_in(data_dir.expanduser())
+        source = _files_in(paths.expanded(data_dir))
         if source is None:
             raise InputError(f"The data folder {data_dir} does not hold the images of {NAME}: {WHAT_TO_DO}")
         return source
@@ -129,10 +131,15 @@ def _kaggle_folders() -> Iterator[Path]:
 
 
 def _files_in(folder: Path) -> "FileSource | None":
-    """The images whose partition file lies in `folder` or in its sub-folder celeba; None if either is missing."""
-    for inside in (folder, folder / NAME):
-        partitions = [inside / name for name in PARTITION_FILES if (inside / name).is_file()]
-        images = [inside / place for place in IMAGE_PLACES if (inside / place).exists()]
+    """The images in `folder` or in its sub-folder celeba, with their partition file; None if either is missing.
+
+    The project's own download has the images in Img and the partition file in Eval.
+    """
+    for inside in (folder, *(folder / name for name in (NAME, "CelebA"))):
+        files = [inside / part / name for part in (".", "Eval") for name in PARTITION_FILES]
+        partitions = [path for path in files if paths.is_file(path)]
+        images = [path for path in (inside / part / place for part in (".", "Img") for place in IMAGE_PLACES)
+                  if paths.exists(path)]  # fmt: skip
         if partitions and images:
             return FileSource(partitions[0], images[0])
     return None
@@ -142,10 +149,7 @@ class FileSource:
     """The official files: a partition file, and a folder or a zip file of images."""
 
     def __init__(self, partition: Path, images: Path):
-        try:
-            text = partition.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{partition} cannot be read ({error}): replace it by the official file.") from error
+        text = paths.read_text(partition, "replace it by the official file")
         self.names, self.num_train = parse_partition(text, partition)
         self.num_test = len(self.names) - self.num_train
         self.images = images
@@ -162,34 +166,43 @@ class FileSource:
         lines = [f"{name} {self.sizes[name]}" for name in self.names]
         return "\n".join([f"files {self.num_train} {self.num_test}", *lines])
 
+    def identity_of(self, index: int) -> str:
+        """Where an image is, and its size."""
+        return f"files {self.images.absolute()} {self.names[index]} {self.sizes[self.names[index]]}"
+
     def name_of(self, index: int) -> str:
         return str(self.images / self.names[index])
 
     def read(self, index: int) -> Image.Image:
         name = self.names[index]
         try:
-            content = self.zip.read(self.members[name]) if self.zip else (self.images / name).read_bytes()
-            image = Image.open(io.BytesIO(content))
-            image.load()
-        except Exception as error:  # pillow's and zipfile's are of many types
+            content = self.zip.read(self.members[name]) if self.zip else paths.read_bytes(self.images / name)
+            return pictures.opened(content)
+        except InputError:
+            raise
+        except Exception as error:  # zipfile's are of many types
             raise InputError(
                 f"{self.name_of(index)} cannot be read ({error}): replace it by the official file."
             ) from error
-        return image
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}): download it again.") from error
+        denied = isinstance(error, OSError) and error.errno in paths.CLOSED
+        what = "make it readable" if denied else "download it again"
+        raise InputError(f"{path} cannot be read ({error}): {what}.") from error
 
 
 def _sizes_in(images: Path, archive: zipfile.ZipFile | None) -> tuple[dict[str, int], dict[str, zipfile.ZipInfo]]:
     """The size in bytes of each file by its name; and of a zip file, its members by the same names."""
     if archive is None:
-        with os.scandir(images) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries}, {}
+        try:
+            with os.scandir(images) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries}, {}
+        except OSError as error:
+            raise InputError(f"The folder {images} cannot be read ({paths.reason(error)}): allow it.") from error
     members = {os.path.basename(member.filename): member for member in archive.infolist() if not member.is_dir()}
     return {name: member.file_size for name, member in members.items()}, members
 
@@ -207,6 +220,10 @@ class TfdsSource:
     def identity(self) -> str:
         """The folder and the number of images in each split."""
         return f"tfds {self.folder} {[len(split) for split in self.splits]}"
+
+    def identity_of(self, index: int) -> str:
+        """The folder, and the place in it."""
+        return f"tfds {self.folder} {index}"
 
     def name_of(self, index: int) -> str:
         split, place = self._place(index)

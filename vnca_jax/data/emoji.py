@@ -6,8 +6,8 @@ variants of one emoji, by skin tone, gender or direction, are on one side of the
 has a near copy among the training images.
 """
 
+import fnmatch
 import hashlib
-import io
 import os
 import struct
 import sys
@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vnca_jax.data import cache, emoji_font, emoji_names, folders
+from vnca_jax import paths
+from vnca_jax.data import cache, emoji_font, emoji_names, folders, pictures
 from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.emoji_names import CodePoints
 from vnca_jax.errors import InputError
@@ -46,7 +47,8 @@ def load(*, size: int = 64, data_dir: Path | None = None, cache_dir: Path | None
     source = _find(data_dir)
     digest = hashlib.sha256()
     for path in source:
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+        content = paths.read_bytes(path)
+        digest.update(os.fsencode(f"{path.name} {len(content)}\n") + content)
     cache_path = folders.cache_folder(cache_dir) / f"{NAME}_{size}_{digest.hexdigest()[:16]}.images"
     if (dataset := _read_cache(cache_path, size, digest.digest())) is None:
         pictures = emoji_font.pictures(source[0]) if source[0].suffix == ".ttf" else _read_pngs(source)
@@ -93,15 +95,11 @@ def on_white(content: bytes, size: int) -> UInt8[np.ndarray, "h w 3"] | None:
     The font's bitmaps are 136 wide and 128 high with four empty columns on either side. Pillow's antialiased bilinear
     filter.
     """
-    image = Image.open(io.BytesIO(content)).convert("RGBA")
+    image = pictures.opened(content).convert("RGBA")
     if not image.getchannel("A").getbbox():
         return None
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    white = Image.new("RGBA", square.size, "white")
-    composed = Image.alpha_composite(white, square).convert("RGB")
-    return np.asarray(composed.resize((size, size), Image.Resampling.BILINEAR))
+    square = pictures.on_white(pictures.middle_square(image))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _drawn(content: bytes, size: int, codes: CodePoints, where: str) -> UInt8[np.ndarray, "h w 3"] | None:
@@ -118,7 +116,7 @@ def _drawn(content: bytes, size: int, codes: CodePoints, where: str) -> UInt8[np
 def _find(data_dir: Path | None) -> list[Path]:
     """The font, or the PNG files in ascending order."""
     if data_dir is not None:
-        files = _files_in(data_dir.expanduser())
+        files = _files_in(paths.expanded(data_dir))
         if not files:
             raise InputError(f"The data folder {data_dir} holds no emojis: {WHAT_TO_DO}")
         return files
@@ -133,15 +131,18 @@ def _find(data_dir: Path | None) -> list[Path]:
 
 def _files_in(folder: Path) -> list[Path]:
     for inside in (folder, folder / NAME):
-        if (inside / FONT_FILE).is_file():
+        if not paths.is_folder(inside):
+            continue
+        if paths.is_file(inside / FONT_FILE):
             return [inside / FONT_FILE]
-        if files := sorted(path for path in inside.glob("emoji_u*.png") if emoji_names.from_file_name(path)):
+        names = [name for name in paths.names_in(inside) if fnmatch.fnmatchcase(name, "emoji_u*.png")]
+        if files := [inside / name for name in names if emoji_names.from_file_name(inside / name)]:
             return files
     return []
 
 
 def _read_pngs(files: list[Path]) -> list[tuple[CodePoints, bytes]]:
-    return [(codes, path.read_bytes()) for path in files if (codes := emoji_names.from_file_name(path))]
+    return [(codes, paths.read_bytes(path)) for path in files if (codes := emoji_names.from_file_name(path))]
 
 
 # The cache: the numbers of training and test images, their pixels

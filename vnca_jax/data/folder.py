@@ -1,32 +1,31 @@
 """One's own folder of pictures: `folder` in colours, `folder_binary` as black and white, in any size of SIZES.
 
 The middle square of every picture is rescaled with pillow's antialiased bilinear filter, as CelebA's is; where a
-picture is transparent it shows white. A picture is a test picture where the SHA-256 of its file lies in the lowest
-sixth, so that names play no part and copies lie on one side. Sub-folders `train` and `test` split it otherwise.
+picture is transparent it shows white. Which pictures there are, and which of them are for testing: `folder_files`.
 """
 
 import hashlib
-import io
 import os
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-from vnca_jax.data import folders, image_cache
+from vnca_jax import paths
+from vnca_jax.data import folder_files, folders, image_cache, pictures
 from vnca_jax.data.dataset import Dataset, check_size
+from vnca_jax.data.folder_files import Found
 from vnca_jax.errors import InputError
 
 NAME = "folder"
 BINARY_NAME = "folder_binary"
 SIZES = (64, 4, 8, 16, 32, 128, 256, 512)  # the default first
-KINDS = "png apng jpg jpeg jpe jfif webp bmp dib gif tif tiff pbm pgm ppm pnm tga avif jp2 qoi ico pcx"
-SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 THRESHOLD = 128  # of the grey levels 0..255
 TEST_BELOW = (2**256 // 6).to_bytes(32)  # of the SHA-256 of a file
 MIN_A_SIDE = 2  # pictures to train on, and to test on, which a standard error needs
@@ -47,26 +46,33 @@ def load(
 
     If `binary` they are (size, size, 1), and 1 where the grey level is at least 128 of 255. The dataset is called after
     the folder, `folder:cats`. All files are read each time to notice what has changed, and rescaled once, into the
-    cache folder. Raises InputError for another size, and for a folder or a picture that is missing or unusable.
+    cache folder. Raises InputError for another size, and for a folder or pictures that are missing or unusable.
     """
-    name = BINARY_NAME if binary else NAME
-    check_size(name, size, SIZES)
-    folder = _existing(name, data_dir)
-    train, test = find(folder)
-    pictures = [*train, *test]
-    name = f"{name}:{folder.resolve().name}"
-    lines = [CACHE_VERSION, str(len(train)), *(picture.digest.hex() for picture in pictures)]
+    kind = BINARY_NAME if binary else NAME
+    check_size(kind, size, SIZES)
+    folder = _existing(kind, data_dir)
+    found = folder_files.find(folder)
+    train, test = split(folder, found)
+    chosen = [*train, *test]
+    name = f"{kind}:{os.fsencode(folder.resolve().name).decode(errors='backslashreplace')}"
+    lines = [CACHE_VERSION, str(len(train)), *(picture.digest.hex() for picture in chosen)]
     key = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-    path = folders.cache_folder(cache_dir) / f"{BINARY_NAME if binary else NAME}_{size}_{key}.npy"
+    path = folders.cache_folder(cache_dir) / f"{kind}_{size}_{key}.npy"
 
     def read_image(index: int) -> UInt8[np.ndarray, "h w c"]:
-        return rescaled(pictures[index].path, size, binary=binary)
+        return rescaled(chosen[index].path, size, binary=binary)
 
-    shape = (len(pictures), size, size, 1 if binary else 3)
-    images = image_cache.read_or_make(path, shape, read_image, name=name)
+    shape = (len(chosen), size, size, 1 if binary else 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pillow's, of what is odd in a file but does no harm to its pixels
+        images = image_cache.read_or_make(
+            path, shape, read_image, identities=[picture.digest for picture in chosen], name=name
+        )
     copies = len({picture.digest for picture in train} & {picture.digest for picture in test})
     warning = f", {copies:,} of which are among the training pictures too" if copies else ""
-    print(f"{name}: {len(pictures):,} pictures, {len(test):,} of them test pictures{warning}.", file=sys.stderr)
+    print(f"{name}: {len(chosen):,} pictures, {len(test):,} of them test pictures{warning}.", file=sys.stderr)
+    for sentence in found.remarks:
+        print(f"{name}: {sentence}", file=sys.stderr)
     return Dataset(name, train=images[: len(train)], test=images[len(train) :])
 
 
@@ -76,18 +82,15 @@ def registered_name(name: str) -> str:
     return first if first in (NAME, BINARY_NAME) else name
 
 
-# From a file to pixels
-
-
 def rescaled(path: Path, size: int, *, binary: bool = False) -> UInt8[np.ndarray, "h w c"]:
     """The middle square of the picture, upright, in `size` x `size` pixels; InputError, naming it, if it is unusable.
 
     Of a moving picture it is the first one. Grey is 0.299 red + 0.587 green + 0.114 blue, binarized after rescaling.
     """
+    content = paths.read_bytes(path, "replace or remove it")
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            square = _opaque(_middle_square(ImageOps.exif_transpose(image)))
-    except Exception as error:  # pillow's are of many types
+        square = pictures.on_white(pictures.middle_square(pictures.upright(pictures.opened(content))))
+    except ValueError as error:
         raise InputError(f"{path} cannot be read as a picture ({error}): replace or remove it.") from error
     if binary:
         grey = np.asarray(square.convert("L").resize((size, size), Image.Resampling.BILINEAR))
@@ -95,46 +98,28 @@ def rescaled(path: Path, size: int, *, binary: bool = False) -> UInt8[np.ndarray
     return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _middle_square(image: Image.Image) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+# Which pictures are for testing
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """Three colours of 8 bits, on white; ValueError for pixels of which nobody says what white is."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits, and not 8 or 16")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    picture = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-
-
-# Which pictures there are, and which of them are for testing
-
-
-def find(folder: Path) -> tuple[list[Picture], list[Picture]]:
+def split(folder: Path, found: Found) -> tuple[list[Picture], list[Picture]]:
     """The training and the test pictures, either in ascending order of their SHA-256.
 
     Raises InputError where there are too few, naming how many are needed.
     """
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        train, test = (_read_digests(_files_in(folder / side)) for side in ("train", "test"))
-        for side, pictures in (("train", train), ("test", test)):
-            if len({picture.digest for picture in pictures}) < MIN_A_SIDE:
-                raise InputError(_too_few(folder / side, pictures, MIN_A_SIDE))
+    if found.test is not None:
+        train, test = _read_digests(found.train), _read_digests(found.test)
+        for side, chosen in ((found.train_folder, train), (found.test_folder, test)):
+            if len({picture.digest for picture in chosen}) < MIN_A_SIDE:
+                raise InputError(_too_few(folder / side, chosen, MIN_A_SIDE, found.others))
         return train, test
-    pictures = _read_digests(_files_in(folder))
-    digests = {picture.digest for picture in pictures}
+    chosen = _read_digests(found.train)
+    digests = {picture.digest for picture in chosen}
     if len(digests) < 2 * MIN_A_SIDE:
-        raise InputError(_too_few(folder, pictures, 2 * MIN_A_SIDE))
-    chosen = test_digests(digests)
+        raise InputError(_too_few(folder, chosen, 2 * MIN_A_SIDE, found.others))
+    for_testing = test_digests(digests)
     return (
-        [picture for picture in pictures if picture.digest not in chosen],
-        [picture for picture in pictures if picture.digest in chosen],
+        [picture for picture in chosen if picture.digest not in for_testing],
+        [picture for picture in chosen if picture.digest in for_testing],
     )
 
 
@@ -147,46 +132,28 @@ def test_digests(digests: set[bytes]) -> set[bytes]:
 def _existing(name: str, data_dir: Path | None) -> Path:
     if data_dir is None:
         raise InputError(f"The dataset {name} is a folder of your own: name it with --data-dir.")
-    folder = data_dir.expanduser()
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
+    folder = paths.expanded(data_dir)
+    if not paths.is_folder(folder):
+        what = "is no folder" if paths.exists(folder) else "does not exist"
         raise InputError(f"--data-dir is {data_dir}, which {what}: name the folder that holds your pictures.")
     return folder
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """The files in `folder` and its sub-folders that are pictures by their names, hidden ones left out."""
-    found, seen = [], set()
-    for inside, subfolders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(inside)
-        if real in seen:  # a link that leads back
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [
-            Path(inside, name) for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return found
-
-
-def _read_digests(paths: list[Path]) -> list[Picture]:
+def _read_digests(files: list[Path]) -> list[Picture]:
     def read(path: Path) -> Picture:
-        try:
-            return Picture(hashlib.sha256(path.read_bytes()).digest(), path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): make it readable or remove it.") from error
+        return Picture(hashlib.sha256(paths.read_bytes(path, "replace or remove it")).digest(), path)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return sorted(tqdm(threads.map(read, paths), total=len(paths), desc="reading", unit=" pictures", delay=2))
+        return sorted(tqdm(threads.map(read, files), total=len(files), desc="reading", unit=" pictures", delay=2))
 
 
-def _too_few(folder: Path, pictures: list[Picture], needed: int) -> str:
-    different = len({picture.digest for picture in pictures})
-    if not pictures:
+def _too_few(folder: Path, chosen: list[Picture], needed: int, others: str) -> str:
+    different = len({picture.digest for picture in chosen})
+    if not chosen:
+        beside = f", but {others}" if others else ""
         return (
-            f"{folder} holds no pictures, of which at least {needed} are needed: name a folder with PNG, JPEG, WebP, "
-            "BMP, GIF or TIFF files in it or its sub-folders."
+            f"{folder} holds no pictures, of which at least {needed} are needed{beside}: name a folder with PNG, JPEG, "
+            "WebP, BMP, GIF or TIFF files in it or its sub-folders."
         )
     counted = f"{different} different picture{'s' if different != 1 else ''}"
     return f"{folder} holds {counted}, but at least {needed} are needed: add some."
