@@ -64,7 +64,7 @@ def test_wrong_files(tiny, tmp_path):
     with pytest.raises(InputError, match=r"_valid.amat.gz cannot be read \(.*\): replace it by the official file."):
         data.load("binarized_mnist", data_dir=folder)
     path.write_bytes(b"not gzip")
-    with pytest.raises(InputError, match="_valid.amat.gz cannot be read"):
+    with pytest.raises(InputError, match="_valid.amat.gz is not the official file"):
         data.load("binarized_mnist", data_dir=folder)
     changed = amat(tiny["valid"]).replace(b"0 1", b"1 1", 1)
     path.write_bytes(gzip.compress(changed))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from vnca_jax.data.folders import cache_folder, is_writable
+from vnca_jax.data.folders import is_writable, own_cache_folder
 
 
 def keep_compiled() -> None:
@@ -14,10 +14,11 @@ def keep_compiled() -> None:
 
     They go to the folder `compiled` of the cache ($VNCA_CACHE_DIR, else ~/.cache/vnca_jax), one for each kind of CPU,
     since a program may use instructions that another one lacks. Does nothing if $JAX_COMPILATION_CACHE_DIR names
-    a folder, or ours cannot be written.
+    a folder, ours cannot be written, or there is no home folder.
     """
-    folder = cache_folder(None) / "compiled" / _kind_of_cpu()
-    if not jax.config.jax_compilation_cache_dir and is_writable(folder):  # pyright: ignore[reportAttributeAccessIssue]
+    if jax.config.jax_compilation_cache_dir or (cache := own_cache_folder()) is None:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    if is_writable(folder := cache / "compiled" / _kind_of_cpu()):
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 

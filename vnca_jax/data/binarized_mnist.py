@@ -4,18 +4,18 @@ Official format: one text file a split, one image a line, 784 values 0 or 1 sepa
 training and the 10,000 validation images, in this order, are the training images here; there are no labels.
 """
 
-import gzip
+import codecs
 import hashlib
 import os
 import struct
 import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from vnca_jax.data import cache, folders, tfds_copy
+from vnca_jax import paths
+from vnca_jax.data import cache, folders, idx, tfds_copy
 from vnca_jax.data.dataset import Dataset
 from vnca_jax.data.download import download as download_file
 from vnca_jax.errors import InputError
@@ -88,13 +88,13 @@ def _find_files(folder: Path) -> dict[str, Path]:
     for split in TEXT_SHA256:
         name = f"{NAME}_{split}.amat"
         for path in (folder / name, folder / f"{name}.gz", folder / NAME / name, folder / NAME / f"{name}.gz"):
-            if split not in files and os.path.isfile(path):
+            if split not in files and paths.is_file(path):
                 files[split] = path
     return files
 
 
 def _all_files(data_dir: Path) -> dict[str, Path]:
-    files = _find_files(data_dir.expanduser())
+    files = _find_files(paths.expanded(data_dir))
     missing = [f"{NAME}_{split}.amat" for split in TEXT_SHA256 if split not in files]
     if missing:
         raise InputError(f"The data folder {data_dir} lacks {', '.join(missing)}: {WHAT_TO_DO}")
@@ -103,7 +103,8 @@ def _all_files(data_dir: Path) -> dict[str, Path]:
 
 def _search(cache_folder: Path) -> dict[str, Path] | None:
     """The official files in the first folder that has all three, among those that nobody named on the command line."""
-    for folder in (*folders.named_folders(), *folders.kaggle_folders(), cache_folder):
+    kept = [cache_folder] if os.access(cache_folder, os.R_OK | os.X_OK) else []
+    for folder in (*folders.named_folders(), *folders.kaggle_folders(), *kept):
         files = _find_files(folder)
         if len(files) == len(TEXT_SHA256):
             return files
@@ -116,10 +117,9 @@ def _read_files(files: dict[str, Path]) -> Dataset:
 
 
 def _read_text(path: Path, split: str) -> bytes:
-    try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}): replace it by the official file.") from error
+    """The official text in the file, zipped or not whatever its name says, its lines ended as they should be."""
+    content = idx.read_unzipped(path)
+    text = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     digest = hashlib.sha256(text).hexdigest()
     if digest != TEXT_SHA256[split]:
         raise InputError(

@@ -14,7 +14,7 @@ GREY_NAME = "fashion_mnist_grey"
 THRESHOLD = 128  # of the pixel values 0..255
 FASHION_MNIST = MnistFiles(
     name=NAME,
-    subfolders=("fashion_mnist", "fashion-mnist"),
+    subfolders=("fashion_mnist", "fashion-mnist", "raw", "FashionMNIST", "FashionMNIST/raw"),
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
     sha256={
         "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from vnca_jax import paths
 from vnca_jax.errors import InputError
 
 UNSIGNED_BYTE = 0x08
@@ -22,8 +23,8 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
 
 def read_unzipped(path: Path) -> bytes:
     """What a file holds, unzipped if it is gzipped, whatever its name says; InputError where it cannot be read."""
+    content = paths.read_bytes(path, "replace it by the official file")
     try:
-        content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(GZIP_MARK) else content
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}): replace it by the official file.") from error

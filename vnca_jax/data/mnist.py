@@ -6,7 +6,7 @@ from vnca_jax.data.mnist_files import Labelled, MnistFiles, Split, read_split, w
 
 MNIST = MnistFiles(
     name="mnist",
-    subfolders=("mnist",),
+    subfolders=("mnist", "raw", "MNIST", "MNIST/raw"),
     url="https://storage.googleapis.com/cvdf-datasets/mnist",
     sha256={
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from vnca_jax import paths
 from vnca_jax.data import folders, idx, tfds_copy
 from vnca_jax.data.download import download as download_file
 from vnca_jax.errors import InputError
@@ -64,8 +65,9 @@ def read_split(
     has another file under the name, where such a copy is another one, and where a download fails.
     """
     kept = folders.cache_folder(cache_dir) / files.name
-    named = [*([data_dir.expanduser()] if data_dir else []), *folders.named_folders()]
-    named = [folder / subfolder for folder in named for subfolder in (".", *files.subfolders)] + [kept]
+    named = [*([paths.expanded(data_dir)] if data_dir else []), *folders.named_folders()]
+    named = [folder / subfolder for folder in named for subfolder in (".", *files.subfolders)]
+    named += [kept] if os.access(kept, os.R_OK | os.X_OK) else []
     found = {name: content for name in FILES[split] if (content := _find(files, name, named)) is not None}
     if len(found) < len(FILES[split]):
         if (copy := _read_tfds(files, split)) is not None:
@@ -113,7 +115,7 @@ def _candidates(name: str, among: list[Path] | Iterator[Path]) -> Iterator[Path]
     dotted = name.replace("-idx", ".idx")
     for folder in among:
         for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
-            if os.path.isfile(path):
+            if paths.is_file(path):
                 yield path
 
 
