@@ -47,7 +47,7 @@ def test_the_words(root):
         "Commands; start one with `python -m` and its name.\n"
         "\n"
         "A trained model:\n"
-        "  vnca_jax.eval      Bounds of a model.\n"
+        "  vnca_jax.eval      Bounds of a model. Also `vnca eval`.\n"
         "\n"
         "Experiments:\n"
         "  experiments.asked  Does it heal? A test.\n"
@@ -61,8 +61,10 @@ def test_the_words(root):
 def test_without_experiments(root):
     shutil.rmtree(root / "experiments")
     said = overview.overview(root, 120)
-    assert "  vnca_jax.eval  Bounds of a model.\n\nThe experiments are not installed beside the package (" in said
-    assert "clone the project for them" in said.replace("\n", " ") and "mnist_doubling" not in said
+    assert (
+        "  vnca_jax.eval  Bounds of a model. Also `vnca eval`.\n\nThe experiments are not beside the package (" in said
+    )
+    assert "they run in a clone of the project" in said.replace("\n", " ") and "mnist_doubling" not in said
 
 
 def test_lines_are_no_wider_than_the_terminal():
@@ -82,7 +84,8 @@ def test_as_a_command():
     )
     assert ended.stdout == overview.overview(ROOT, 100) + "\n"
     assert (
-        "\n  vnca_jax.eval                     Test bounds of a trained model, with standard errors.\n" in ended.stdout
+        "\n  vnca_jax.eval                     Test bounds of a trained model, with standard errors. Also"
+        in ended.stdout
     )
     assert "\n  benchmarks.train_step             One training step of the doubling VNCA on CPU" in ended.stdout
 
@@ -91,8 +94,14 @@ def test_what_it_refuses(capsys):
     overview.main(["--help"])
     assert "Experiments:" in capsys.readouterr().out
     with pytest.raises(InputError) as error:
-        overview.main(["eval"])
+        overview.main(["evl"])
     assert str(error.value) == (
-        "python -m vnca_jax was given 'eval', but only lists the commands; start one by its own name, such as "
-        "python -m experiments.mnist_doubling --preset cpu"
+        "vnca was given 'evl', but knows eval alone; `vnca --help` lists what there is; did you mean 'eval'?"
     )
+
+
+def test_what_it_starts(monkeypatch):
+    started = []
+    monkeypatch.setattr("vnca_jax.eval.command", lambda *arguments: started.append(arguments))
+    overview.main(["eval", "--ckpt", "x"])
+    assert started == [("vnca eval", ["--ckpt", "x"])]

@@ -1,13 +1,16 @@
-"""`python -m vnca_jax` lists the commands of the project, each with what it does."""
+"""`python -m vnca_jax` lists the commands that are there, each with what it does; `vnca eval` starts one."""
 
 import ast
+import importlib
 import shutil
 import sys
 import textwrap
 from pathlib import Path
 
-from vnca_jax.errors import InputError, reported
+from vnca_jax.errors import InputError, did_you_mean, reported
 
+# What `vnca NAME` starts: the function `command` of a module, with the words that start it and the flags.
+COMMANDS = {"eval": "vnca_jax.eval"}
 PACKAGE = Path(__file__).parent
 HOW = "Each shows its flags, with their defaults, with --help. A first one, of minutes: "
 FIRST = "python -m experiments.mnist_doubling --preset cpu"
@@ -32,6 +35,7 @@ def commands(folder: Path) -> dict[str, str]:
 def overview(root: Path, columns: int) -> str:
     """All commands of the packages in `root`, in lines of about so many columns; says so where some are missing."""
     own, experiments, benchmarks = (commands(root / name) for name in (PACKAGE.name, "experiments", "benchmarks"))
+    own |= {module: f"{own[module]} Also `vnca {name}`." for name, module in COMMANDS.items() if module in own}
     width = max(map(len, (*own, *experiments, *benchmarks)))
     columns = max(NARROWEST, min(columns, WIDEST))
 
@@ -48,7 +52,7 @@ def overview(root: Path, columns: int) -> str:
         lines += [textwrap.fill(HOW, columns), f"  {FIRST}"]
     else:
         missing = (
-            f"The experiments are not installed beside the package ({root}): clone the project for them. The models "
+            f"The experiments are not beside the package ({root}): they run in a clone of the project. The models "
             "can be trained without, as a library; each command shows its flags with --help."
         )
         lines += [textwrap.fill(missing, columns)]
@@ -58,15 +62,23 @@ def overview(root: Path, columns: int) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the overview; raises InputError for arguments, which it takes none of."""
+    """Starts the command that the first argument names; prints the overview without one. InputError for another."""
+    if arguments and (module := COMMANDS.get(arguments[0])):
+        importlib.import_module(module).command(f"vnca {arguments[0]}", arguments[1:])
+        return
     if others := [argument for argument in arguments if argument not in ("-h", "--help")]:
         raise InputError(
-            f"python -m vnca_jax was given {others[0]!r}, but only lists the commands; start one by its own name, such "
-            f"as {FIRST}"
+            f"vnca was given {others[0]!r}, but knows {', '.join(COMMANDS)} alone; `vnca --help` lists what there "
+            f"is{did_you_mean(others[0], COMMANDS)}"
         )
     print(overview(PACKAGE.parent, shutil.get_terminal_size().columns))
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command `vnca`."""
     with reported():
         main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    command()

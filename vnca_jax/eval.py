@@ -1,6 +1,7 @@
 """Test bounds of a trained model, with standard errors: `python -m vnca_jax.eval --ckpt PATH`."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -213,11 +214,16 @@ def main(options: Options) -> Evaluation:
     return evaluation
 
 
-if __name__ == "__main__":
+def command(prog: str, arguments: list[str]) -> None:
+    """Evaluates as the flags say; a mistake in them is one sentence and exit code 2."""
     parallel.use_all_cores()
     keep_compiled()
     with reported():
         config = (tyro.conf.FlagCreatePairsOff,)
-        options = tyro.cli(Options, prog="python -m vnca_jax.eval", description=Options.__doc__, config=config)
+        options = tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__, config=config)
         with processes.joined(options.distributed), precision.use_compute_dtype(options.compute_dtype):
             main(options)
+
+
+if __name__ == "__main__":
+    command("python -m vnca_jax.eval", sys.argv[1:])

@@ -1,6 +1,7 @@
 """The trained models that come with the project: `pretrained/NAME/model.eqx`, each with the results.json of its run.
 
-`pretrained/checksums.json` has the SHA-256 of every file.
+`pretrained/checksums.json` has the SHA-256 of every file. In a clone the folder lies beside the package, and where the
+package has been installed within it.
 """
 
 import hashlib
@@ -11,7 +12,8 @@ from vnca_jax.errors import InputError, did_you_mean
 
 PREFIX = "pretrained:"
 SMALL = "_small"  # at the end of the name of a model that is smaller than the paper's
-FOLDER = Path(__file__).parent.parent / "pretrained"
+INSTALLED, CLONED = Path(__file__).parent / "pretrained", Path(__file__).parent.parent / "pretrained"
+FOLDER = INSTALLED if INSTALLED.is_dir() else CLONED
 
 
 def names() -> list[str]:
@@ -29,7 +31,7 @@ def resolve(path: Path) -> Path:
     name = str(path).removeprefix(PREFIX)
     known = names()
     if not known:
-        raise InputError(f"This installation has no folder {FOLDER}: clone the project to have its trained models.")
+        raise InputError(f"This installation has no folder {FOLDER}: install it again, or clone it.")
     chosen = name if name in known else name + SMALL
     if chosen not in known:
         raise InputError(f"There is no pretrained model {name!r}, only {', '.join(known)}{did_you_mean(name, known)}")
