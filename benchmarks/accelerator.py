@@ -168,11 +168,11 @@ def time_step(case: Case, mesh: Mesh, repeats: int) -> tuple[Timing, float]:
     loss = pool_loss() if case.pool_size else elbo_loss()
     steps = 2 if jax.default_backend() == "cpu" else 20
     key = jr.key(SEED)
-    advance, state, images = make_step(loss, model, carry, case.batch_size, mesh=mesh, key=key, max_steps=steps)
-    flops = count_flops(advance, state, images, 1)
+    take_steps, state, images = make_step(loss, model, carry, case.batch_size, mesh=mesh, key=key, max_steps=steps)
+    flops = count_flops(take_steps, state, images, 1)
     if case.pool_size:  # the count is of max_steps, of which the mean is taken
         flops *= (model.min_steps + model.max_steps) / (2 * model.max_steps)
-    compiled, compile_s = compile_timed(advance, state, images, steps)
+    compiled, compile_s = compile_timed(take_steps, state, images, steps)
 
     def run():
         nonlocal state

@@ -12,8 +12,8 @@ import optax
 from benchmarks.flops import count_flops, count_traffic
 from benchmarks.hardware import UPDATE_BYTES
 from vnca_jax import bounds
-from vnca_jax.advance import make_optimizer
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
+from vnca_jax.step import make_optimizer
 
 LEARNING_RATE = 1e-4
 SEED = 0

@@ -4,7 +4,7 @@ A dot of (m, k) and (k, n) is 2 m n k FLOPs. A convolution is two for every outp
 in the padding count, those on the zeros that a transposed convolution puts between its inputs do not. So a layer that
 keeps its grid, or divides it by its stride, counts as much as each of its two gradients. What a scan runs counts once a
 step, what `shard_map` runs once a device, and of a `cond` the branch with most FLOPs. A while loop, whose number of
-steps a jaxpr does not know, counts once, so that `make_advance` gives what one update computes. What is computed for
+steps a jaxpr does not know, counts once, so that `make_steps` gives what one update computes. What is computed for
 nothing counts, too. (XLA's own cost analysis is of no use here: it counts what a scan runs once.)
 """
 

@@ -10,8 +10,8 @@ from jaxtyping import PRNGKeyArray
 
 from benchmarks.side_by_side import Prepared, time_compilation
 from vnca_jax import parallel, train
-from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.losses import Loss
+from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 
 SEED = 0
 
@@ -26,7 +26,7 @@ def all_cores() -> Mesh:
 def make_step(
     loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray, max_steps: int = 1
 ) -> tuple[Any, TrainState, Any]:
-    """`advance` of `train.fit` for up to `max_steps` steps a call, the state before the first, and a batch's random
+    """`take_steps` of `train.fit` for up to `max_steps` steps a call, the state before the first, and a batch's random
     images. A step consumes its state, and so the model.
     """
     optimizer = make_optimizer(train.TrainConfig().learning_rate)
@@ -35,13 +35,13 @@ def make_step(
     shape = (batch_size, model.image_size, model.image_size, model.image_channels)
     images = np.random.default_rng(SEED).integers(0, 2, shape, dtype=np.uint8)
     images = parallel.place(images, mesh)
-    return make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=max_steps), state, images
+    return make_steps(loss, optimizer, mesh, batch_size=batch_size, max_steps=max_steps), state, images
 
 
 def prepare_step(loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray) -> Prepared:
     """Steps on random images of the model's size, from the state of an untrained model and the first `carry`."""
-    advance, state, images = make_step(loss, model, carry, batch_size, mesh=mesh, key=key)
-    compiled, compile_s = time_compilation(advance.lower(state, images, 1))
+    take_steps, state, images = make_step(loss, model, carry, batch_size, mesh=mesh, key=key)
+    compiled, compile_s = time_compilation(take_steps.lower(state, images, 1))
 
     def run() -> None:
         nonlocal state

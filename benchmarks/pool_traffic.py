@@ -102,7 +102,7 @@ def make_pool_step(draw: Draw, mesh: Mesh, batch_size: int) -> Any:
     sharded, replicated = parallel.SHARDED, parallel.REPLICATED
     in_specs = (sharded, sharded, sharded, replicated)
     out_specs = (sharded, pools.Drawn(sharded, sharded, replicated))  # pyright: ignore[reportArgumentType]
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
     return jax.jit(mapped, donate_argnums=0)
 
 
@@ -142,9 +142,12 @@ def count_traffic(sizes: Sizes, num_devices: int, pool_size: int) -> Traffic:
 def count_gradient(model: eqx.Module, num_devices: int) -> int:
     """Bytes that a device receives when the gradient of `model` (or of its shapes) is averaged over the devices."""
     mesh = parallel.make_mesh(num_devices)
-    mean = partial(jax.lax.pmean, axis_name=parallel.AXIS)
+
+    def mean(model):
+        return jax.lax.pmean(jax.lax.pcast(model, parallel.AXIS, to="varying"), parallel.AXIS)
+
     everywhere = parallel.REPLICATED
-    mapped = jax.shard_map(mean, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    mapped = jax.shard_map(mean, mesh=mesh, in_specs=everywhere, out_specs=everywhere)
     return count_program(jax.jit(mapped).lower(model).compile()).moved_bytes
 
 

@@ -23,8 +23,8 @@ from benchmarks.hardware import BYTES_OF_ACTIVATION, Machine, Prediction, Work, 
 from benchmarks.pool_traffic import count_program
 from vnca_jax import conv, losses, memory, parallel, train
 from vnca_jax import pool as pools
-from vnca_jax.advance import TrainState, make_advance, make_optimizer
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
+from vnca_jax.step import TrainState, make_optimizer, make_steps
 
 STRONG, WEAK = (8, 32), 256  # devices that programs are compiled for, with the paper's batch in all and on each
 NUM_IMAGES = 60_000  # of the dataset on the device
@@ -134,19 +134,22 @@ def make_step(case: Case, mesh: Mesh, batch_size: int) -> tuple[Any, tuple[Any, 
 
     model = shapes_of(case, **case.counted_with)
     image_shape = (model.image_size, model.image_size, model.image_channels)
-    carry, loss = None, losses.elbo_loss
+    carry, loss = None, losses.elbo_loss()
     if case.pool_states:
         size, one = case.pool_states * batch_size, pools.empty(1, image_shape, model.latent_size)
         carry = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), one)
-        loss = losses.pool_loss
+        loss = losses.pool_loss(size=size)
     optimizer = make_optimizer(train.TrainConfig().learning_rate)
     step, key = jax.eval_shape(lambda: (jnp.int32(0), jr.key(0)))
     state = spread(TrainState(step, model, jax.eval_shape(optimizer.init, model), None, key))
     state = dataclasses.replace(state, carry=spread(carry, parallel.SHARDED))
     images = spread(jax.ShapeDtypeStruct((NUM_IMAGES, *image_shape), jnp.uint8))
-    loss = loss(chunk_size=batch_size // mesh.size)  # as on accelerators: all of a device's images at once
-    advance = make_advance(loss, optimizer, mesh, batch_size=batch_size, max_steps=1)
-    return advance, (state, images, 1)
+    sizes: Any = {
+        "batch_size": batch_size,
+        "chunk_size": batch_size // mesh.size,
+    }  # as accelerators do: all images at once
+    take_steps = make_steps(loss, optimizer, mesh, **sizes, max_steps=1)
+    return take_steps, (state, images, 1)
 
 
 def shapes_of(case: Case, **changes: Any) -> Any:
@@ -156,16 +159,16 @@ def shapes_of(case: Case, **changes: Any) -> Any:
 
 def count_operations(case: Case, num_images: int) -> list[Operation]:
     """The dots and convolutions of one device's step on so many images, as accelerators compute them."""
-    advance, arguments = make_step(case, parallel.make_mesh(1), num_images)
+    take_steps, arguments = make_step(case, parallel.make_mesh(1), num_images)
     with conv.use_formulation("lax"):
-        return find_operations(advance, *arguments)
+        return find_operations(take_steps, *arguments)
 
 
 def count_moved(case: Case, num_devices: int, batch_size: int) -> dict[str, int]:
     """Bytes that a device receives in a step compiled for so many, by kind of collective."""
-    advance, arguments = make_step(case, parallel.make_mesh(num_devices), batch_size)
+    take_steps, arguments = make_step(case, parallel.make_mesh(num_devices), batch_size)
     with conv.use_formulation("lax"):
-        return count_program(advance.lower(*arguments).compile()).moved
+        return count_program(take_steps.lower(*arguments).compile()).moved
 
 
 def count(case: Case) -> Counted:

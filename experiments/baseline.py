@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from experiments import cli, elbo, pictures
+from experiments.run import start
 from vnca_jax.models import ConvVAE
 
 
@@ -25,9 +26,9 @@ class ModelConfig:
 
 def main(experiment: str, config: cli.Config, **changes: Any) -> None:
     """Trains or resumes, evaluates and draws."""
-    with cli.start(experiment, config, config.model.image_size) as run:
-        model, loss, carry = elbo.build(ConvVAE, config, key=run.keys.init, **changes)
-        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=run.keys.draw))
+    with start(experiment, config, config.model.image_size) as run:
+        model, loss = elbo.build(ConvVAE, config, key=run.keys.init, **changes)
+        state = run.fit(model, loss, report=pictures.reporter(run, key=run.keys.draw))
         run.export_and_evaluate(state)
         if run.is_first:
             pictures.trained(run, jax.device_get(state.trained_model), key=run.keys.draw)

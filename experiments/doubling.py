@@ -7,6 +7,7 @@ import jax
 import jax.random as jr
 
 from experiments import cli, elbo, pictures
+from experiments.run import start
 from vnca_jax.models import DoublingVNCA
 
 
@@ -37,11 +38,11 @@ class ModelConfig:
 
 def main(experiment: str, config: cli.Config, *, pictured: bool = True, **changes: Any) -> None:
     """Trains or resumes, evaluates, and draws if it is to be `pictured`."""
-    with cli.start(experiment, config, config.model.image_size) as run:
-        model, loss, carry = elbo.build(DoublingVNCA, config, key=run.keys.init, **changes)
+    with start(experiment, config, config.model.image_size) as run:
+        model, loss = elbo.build(DoublingVNCA, config, key=run.keys.init, **changes)
         sample_key, growth_key = jr.split(run.keys.draw)
         report = pictures.reporter(run, key=sample_key) if pictured else None
-        state = run.fit(loss, model, carry, report=report)
+        state = run.fit(model, loss, report=report)
         run.export_and_evaluate(state)
         if not (pictured and run.is_first):
             return

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from experiments import cli
-from vnca_jax.losses import elbo_loss
+from vnca_jax.losses import Loss, elbo_loss
 
 Model = TypeVar("Model")
 
@@ -28,11 +28,10 @@ class ColourConfig(ElboConfig):
     """Logistic components of a pixel's colour, L."""
 
 
-def build(model_type: Callable[..., Model], config: cli.Config, *, key: Any, **changes: Any) -> tuple[Model, Any, None]:
-    """The model, its loss and the loss's first carry; `changes` are further arguments of the model."""
+def build(model_type: Callable[..., Model], config: cli.Config, *, key: Any, **changes: Any) -> tuple[Model, Loss]:
+    """The model and its loss; `changes` are further arguments of the model."""
     arguments, options = dataclasses.asdict(config.model), config.loss
     if isinstance(options, ColourConfig):
         arguments |= {"image_channels": 3, "num_mixtures": options.num_mixtures}
     model = model_type(**(arguments | changes), key=key)
-    chunk_size = config.train.chunk_size
-    return model, elbo_loss(beta=options.beta, beta_updates=options.beta_updates, chunk_size=chunk_size), None
+    return model, elbo_loss(beta=options.beta, beta_updates=options.beta_updates)

@@ -7,9 +7,10 @@ import jax
 import jax.random as jr
 
 from experiments import cli, pictures, resilience
+from experiments.run import start
 from vnca_jax import pool
 from vnca_jax.errors import InputError
-from vnca_jax.losses import pool_loss
+from vnca_jax.losses import Loss, pool_loss
 from vnca_jax.models import NonDoublingVNCA
 from vnca_jax.schedules import StepRange
 
@@ -52,31 +53,30 @@ class PoolConfig:
     """First updates, over which the weight of the KL rises from zero; 0 starts with the whole."""
     pool_from: int = 0
     """Updates on plain batches, before the pool begins."""
-    first_min_steps: int | None = None
-    """Fewest NCA steps of the first batches, from which T's range grows to --min-steps and --max-steps."""
-    first_max_steps: int | None = None
-    """Most NCA steps of the first batches, included."""
     growing_updates: int = 0
-    """First updates, over which T's range grows; 0 starts with the whole."""
+    """First updates, over which T's range grows to --min-steps and --max-steps; 0 starts with the whole."""
+    first_min_steps: int = 0
+    """Fewest NCA steps of the first batch, where T's range grows."""
+    first_max_steps: int = 0
+    """Most NCA steps of the first batch, included."""
 
     @property
     def step_range(self) -> StepRange | None:
         """How the range of T grows."""
-        if not self.growing_updates:
-            return None
-        return StepRange(self.first_min_steps, self.first_max_steps, self.growing_updates)
+        first = self.first_min_steps, self.first_max_steps
+        return StepRange(*first, self.growing_updates) if self.growing_updates else None
 
     def __post_init__(self):
-        cli.check_at_least(self, {"beta_updates": 0, "pool_from": 0, "growing_updates": 0, "first_min_steps": 1})
-        given = [self.first_min_steps, self.first_max_steps]
-        if (None in given) == bool(self.growing_updates) or given.count(None) == 1:
+        cli.check_at_least(self, {"beta_updates": 0, "pool_from": 0, "growing_updates": 0, "first_min_steps": 0})
+        given = [bool(value) for value in (self.first_min_steps, self.first_max_steps, self.growing_updates)]
+        if any(given) and not all(given):
             raise InputError(
-                "--first-min-steps, --first-max-steps and --growing-updates go together, but only some are given; "
+                "`first_min_steps`, `first_max_steps` and `growing_updates` go together, but only some are given; "
                 "give all three, or none."
             )
-        if self.growing_updates and self.first_min_steps > self.first_max_steps:
+        if self.first_min_steps > self.first_max_steps:
             raise InputError(
-                f"--first-min-steps is {self.first_min_steps}, but must be at most --first-max-steps, "
+                f"`first_min_steps` is {self.first_min_steps}, but must be at most `first_max_steps`, "
                 f"{self.first_max_steps}."
             )
 
@@ -89,31 +89,29 @@ class ColourPoolConfig(PoolConfig):
     """Logistic components of a pixel's colour, L."""
 
 
-def build(config: cli.Config, *, key: Any) -> tuple[NonDoublingVNCA, Any, pool.Pool]:
-    """The model, its loss and the loss's first carry."""
+def build(config: cli.Config, *, key: Any) -> tuple[NonDoublingVNCA, Loss]:
+    """The model and its loss."""
     arguments = dataclasses.asdict(config.model)
     if isinstance(config.loss, ColourPoolConfig):
         arguments |= {"image_channels": 3, "num_mixtures": config.loss.num_mixtures}
     model = NonDoublingVNCA(**arguments, key=key)
-    image_shape = (model.image_size, model.image_size, model.image_channels)
-    carry = pool.empty(config.loss.pool_size, image_shape, model.latent_size)
     loss = pool_loss(
+        size=config.loss.pool_size,
         beta=config.loss.beta,
         beta_updates=config.loss.beta_updates,
         pool_from=config.loss.pool_from,
         step_range=config.loss.step_range,
-        chunk_size=config.train.chunk_size,
     )
-    return model, loss, carry
+    return model, loss
 
 
 def main(experiment: str, config: cli.Config) -> None:
     """Trains or resumes, evaluates, measures stability and healing, and draws."""
-    with cli.start(experiment, config, config.model.image_size) as run:
-        pool.check_sizes(config.loss.pool_size, config.train.batch_size, run.mesh)
-        model, loss, carry = build(config, key=run.keys.init)
+    with start(experiment, config, config.model.image_size) as run:
+        pool.check_sizes(config.loss.pool_size, config.train.batch_size, run.mesh.size)
+        model, loss = build(config, key=run.keys.init)
         sample_key, resilience_key = jr.split(run.keys.draw)
-        state = run.fit(loss, model, carry, report=pictures.reporter(run, key=sample_key))
+        state = run.fit(model, loss, report=pictures.reporter(run, key=sample_key))
         run.export_and_evaluate(state)
         model = jax.device_get(state.trained_model)
         if run.is_first:

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, UInt8
 
-from experiments.cli import Run
+from experiments.run import Run
 from vnca_jax import figures, metrics
 
 GIF_SAMPLES = 8

@@ -8,7 +8,8 @@ import jax.random as jr
 import numpy as np
 
 from experiments.analysis import mean_and_error
-from experiments.cli import Run, check_at_least
+from experiments.cli import check_at_least
+from experiments.run import Run
 from vnca_jax import automaton, figures, models
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate

@@ -12,21 +12,19 @@ from vnca_jax.data import stream
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
 from vnca_jax.losses import elbo_loss
-from vnca_jax.train import TrainConfig, fit, split_seed
+from vnca_jax.train import TrainConfig, fit
 
 
 def train_vnca(folder: Path, num_devices: int):
     """A few updates of a doubling VNCA."""
     folder.mkdir(exist_ok=True)
     return fit(
-        elbo_loss(),
         tiny_training.tiny_vnca(),
-        None,
+        elbo_loss(),
         tiny_training.IMAGES[:, 2:6, 2:6],
         config=TrainConfig(num_updates=4, batch_size=8, learning_rate=1e-2),
         mesh=parallel.make_mesh(num_devices),
         directory=folder,
-        key=split_seed(0).train,
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 import tiny_training
 
 from vnca_jax import parallel
-from vnca_jax.advance import TrainState, place_state
 from vnca_jax.checkpoint import Checkpoints
 from vnca_jax.errors import InputError
+from vnca_jax.step import TrainState, place_state
 
 
 def state_of(step: int, *, scale: float = 1.0, size: int = 3) -> TrainState:

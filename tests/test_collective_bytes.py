@@ -21,8 +21,8 @@ from benchmarks.pool_traffic import (
 )
 from vnca_jax import losses, parallel
 from vnca_jax import pool as pools
-from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import NonDoublingVNCA
+from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 
 HEADER = "HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}, num_partitions=8\n"
 ALL = "replica_groups={{0,1,2,3,4,5,6,7}}"
@@ -165,8 +165,8 @@ def count_training_step():
     state = TrainState(jnp.int32(0), model, optimizer.init(model), full_pool(256), jr.key(0))
     state = place_state(state, mesh)
     images = parallel.place(np.zeros((20, 4, 4, 1), np.uint8), mesh)
-    advance = make_advance(losses.pool_loss(), optimizer, mesh, batch_size=16, max_steps=1)
-    program = count_program(advance.lower(state, images, 1).compile())
+    take_steps = make_steps(losses.pool_loss(), optimizer, mesh, batch_size=16, max_steps=1)
+    program = count_program(take_steps.lower(state, images, 1).compile())
     return program.moved, optax.tree.size(model)
 
 

@@ -19,12 +19,12 @@ def test_losses_take_levels(tmp_path):
     model = tiny_training.tiny_vnca(image_channels=3, num_mixtures=1, latent_size=10)
     model = jax.tree.map(lambda leaf: leaf / 2, model)  # so that no probability is below float64's smallest number
     levels = np.random.default_rng(4).integers(0, 256, (4, 4, 4, 3), dtype=np.uint8)
-    batch = losses.Batch(jnp.asarray(levels, jnp.float32), jnp.arange(4))
+    batch = losses.Batch(jnp.asarray(levels, jnp.float32), jnp.arange(4), chunk_size=2)
     x = jnp.asarray(levels / 255, jnp.float32)
 
     @jax.jit
     def compute(model):
-        loss = losses.elbo_loss(chunk_size=2)
+        loss = losses.elbo_loss().apply
         (value, (_, terms)), gradient = jax.value_and_grad(loss, has_aux=True)(model, None, batch, jr.key(0))
         mean, log_variance = model.encode(x)
         noise = bounds.sample_noise(batch.keys(jr.key(0)), model.latent_size)
@@ -49,7 +49,7 @@ def test_the_pool_keeps_levels():
     batch = losses.Batch(jnp.asarray(levels, jnp.float32), jnp.arange(4))
 
     def step(model, carry, batch):
-        return losses.pool_loss()(model, carry, batch, jr.key(0))
+        return losses.pool_loss().apply(model, carry, batch, jr.key(0))
 
     placed = (parallel.REPLICATED,) * 3
     run = jax.shard_map(

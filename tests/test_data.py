@@ -64,6 +64,7 @@ def test_validation_images_of_other_datasets():
     np.testing.assert_array_equal(validation, whole.train[9::10])
     places = [i for i in range(len(whole.train)) if i % 10 != 9]
     np.testing.assert_array_equal(kept.train, whole.train[places])
+    assert whole.train_labels is not None and kept.train_labels is not None
     np.testing.assert_array_equal(kept.train_labels, whole.train_labels[places])
 
 

@@ -47,8 +47,8 @@ def test_against_one_image_at_a_time():
 @pytest.mark.parametrize(
     ("samples", "count", "sentence"),
     [
-        (0, 5, "--num-samples is 0, but must be at least 1."),
-        (-1, 5, "--num-samples is -1, but must be at least 1."),
+        (0, 5, "`num_samples` is 0, but must be at least 1."),
+        (-1, 5, "`num_samples` is -1, but must be at least 1."),
         (2, 1, "the number of test images is 1, but must be at least 2."),
     ],
 )

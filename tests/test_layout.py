@@ -41,7 +41,7 @@ ORDER = [
     "checkpoint",
     "run_directory",
     "metrics",
-    "advance",
+    "step",
     "train",
     "eval",
     "__main__",

@@ -113,9 +113,9 @@ def test_elbo_loss(chunk_size):
     """-(log p(x|z) - beta KL), the mean over the batch, with noise from each image's own key; the carry as it was."""
     beta, key = 2.5, jr.key(1)
     x, _ = examples()
-    batch = losses.Batch(x, jnp.arange(N)[::-1])
-    loss = losses.elbo_loss(beta=beta, chunk_size=chunk_size)
-    value, (carry, terms) = jax.jit(lambda batch, key: loss(make_model(), jnp.float32(7), batch, key))(batch, key)
+    batch = losses.Batch(x, jnp.arange(N)[::-1], chunk_size=chunk_size)
+    loss = losses.elbo_loss(beta=beta)
+    value, (carry, terms) = jax.jit(lambda batch, key: loss.apply(make_model(), jnp.float32(7), batch, key))(batch, key)
     log_px, kl = elbo_terms(x, bounds.sample_noise(batch.keys(key), 2))
     np.testing.assert_allclose(value, -(log_px - beta * kl).mean(), rtol=2e-6)
     assert carry == 7

@@ -59,10 +59,10 @@ def test_truncated_gradient_by_hand(chunk_size, monkeypatch):
     cells = 0.25 * np.arange(1, 13, dtype=np.float32)[:, None, None, None]
     start = pool.Pool(images, cells, np.ones(12, bool))
     fresh = jnp.array([3.0, 0, 1, 0, 5, 0, 2, 0])[:, None, None, None]  # every second one gives way
-    loss = pool_loss(chunk_size=chunk_size)
+    batch = Batch(fresh, jnp.arange(8), chunk_size=chunk_size)
 
     def value(model, pooled):
-        return loss(model, pooled, Batch(fresh, jnp.arange(8)), jr.key(0))
+        return pool_loss().apply(model, pooled, batch, jr.key(0))
 
     def gradients(model, pooled):
         (value_, (after, terms)), gradient = jax.value_and_grad(value, has_aux=True)(model, pooled)

@@ -121,7 +121,7 @@ def test_training_follows_float32(tmp_path):
         config = TrainConfig(num_updates=300, learning_rate=2e-3, seed=seed)
         mesh = parallel.make_mesh(1)
         with precision.use_compute_dtype(dtype):
-            fit(elbo_loss(), model, None, images, config=config, mesh=mesh, directory=folder, key=keys.train)
+            fit(model, elbo_loss(), images, config=config, mesh=mesh, directory=folder, key=keys.train)
         return metrics.read(folder / "metrics.jsonl")["loss"]
 
     exact, found = (np.array([losses_in(dtype, seed) for seed in (0, 2)]) for dtype in ("float32", "bfloat16"))

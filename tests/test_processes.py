@@ -62,7 +62,7 @@ def test_nothing_tells_of_others():
     with pytest.raises(InputError) as error:
         processes.settings(asked=True)
     assert str(error.value) == (
-        "--distributed needs JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID in the environment, because "
+        "`distributed` needs JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID in the environment, because "
         "neither SLURM nor a TPU tells of several processes here: set them to host:port of the first process, to how "
         "many processes there are, and to this one's number from 0."
     )

@@ -13,8 +13,8 @@ import pytest
 from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
 
 from vnca_jax import bounds, conv, losses, parallel
-from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import DoublingVNCA
+from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 
 LEARNING_RATE = 1e-4
 
@@ -107,14 +107,14 @@ def test_two_updates(model, reference):
         return value, (jnp.roll(scales, -1), {})
 
     mesh, optimizer = parallel.make_mesh(1), make_optimizer(LEARNING_RATE)
-    copy = jax.tree.map(jnp.copy, model)  # `advance` takes over the memory of its state
+    copy = jax.tree.map(jnp.copy, model)  # `take_steps` takes over the memory of its state
     scales = jnp.asarray(reference["loss_scales"], jnp.float32)
     state = TrainState(jnp.int32(0), copy, optimizer.init(copy), scales, jr.key(0))
     state = place_state(state, mesh)
     images = parallel.place(np.asarray(reference["x"], np.uint8), mesh)
-    advance = make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
+    take_steps = make_steps(losses.Loss(lambda model: scales, loss), optimizer, mesh, batch_size=len(x), max_steps=1)
     for i, prefix in enumerate(("updated", "updated_twice")):
-        state, terms = advance(state, images, 1)
+        state, terms = take_steps(state, images, 1)
         assert_close(terms["gradient_norm"][0], reference["gradient_norms"][i])
         expected = as_model(model, reference, prefix)
         for ours, array in zip(jax.tree.leaves(state.model), jax.tree.leaves(expected), strict=True):

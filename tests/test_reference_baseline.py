@@ -15,8 +15,8 @@ from einops import rearrange
 from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, sizes, stored
 
 from vnca_jax import bounds, conv
-from vnca_jax.advance import make_optimizer
 from vnca_jax.models import ConvVAE
+from vnca_jax.step import make_optimizer
 
 LEARNING_RATE = 1e-4
 

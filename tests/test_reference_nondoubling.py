@@ -15,8 +15,8 @@ from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
 
 from vnca_jax import automaton, bounds, conv, losses, parallel
 from vnca_jax import pool as pools
-from vnca_jax.advance import CLIP_NORM, TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.models import NonDoublingVNCA, replace
+from vnca_jax.step import CLIP_NORM, TrainState, make_optimizer, make_steps, place_state
 
 LEARNING_RATE = 1e-4
 
@@ -129,21 +129,22 @@ def updated(model, pool_reference):
     x = pool_reference["x"].astype(np.uint8)
     fresh = x.copy()
     fresh[1::2] = 1 - x[1::2]  # what the images from the pool replace
-    pool_loss = losses.pool_loss(chunk_size=4)
+    pool_loss = losses.pool_loss(size=len(x))
 
-    def loss(model, pool, batch, key):
+    def apply(model, pool, batch, key):
         """The pool's loss of the images in the reference's order, not in that of an epoch."""
-        return pool_loss(model, pool, losses.Batch(jnp.asarray(fresh, jnp.float32), batch.index), key)
+        ordered = losses.Batch(jnp.asarray(fresh, jnp.float32), batch.index, batch.step, batch.chunk_size)
+        return pool_loss.apply(model, pool, ordered, key)
 
     model = replace(model, min_steps=1, max_steps=int(pool_reference["num_steps"]) + 2)
     mesh, optimizer = parallel.make_mesh(1), optax.chain(keep_gradient(), make_optimizer(LEARNING_RATE))
-    copy = jax.tree.map(jnp.copy, model)  # `advance` takes over the memory of its state
-    pool = pools.empty(len(x), x.shape[1:], model.latent_size)
-    state = TrainState(jnp.int32(0), copy, optimizer.init(copy), pool, jr.key(0))
-    advance = make_advance(loss, optimizer, mesh, batch_size=len(x), max_steps=1)
+    copy = jax.tree.map(jnp.copy, model)  # `take_steps` takes over the memory of its state
+    state = TrainState(jnp.int32(0), copy, optimizer.init(copy), pool_loss.init(model), jr.key(0))
+    loss = losses.Loss(pool_loss.init, apply)
+    take_steps = make_steps(loss, optimizer, mesh, batch_size=len(x), max_steps=1, chunk_size=4)
     with pytest.MonkeyPatch.context() as patch:
         draw_as_given(patch, pool_reference)
-        state, terms = advance(place_state(state, mesh), parallel.place(x, mesh), 1)
+        state, terms = take_steps(place_state(state, mesh), parallel.place(x, mesh), 1)
     return state, {name: float(values[0]) for name, values in terms.items()}
 
 

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 import tiny_training
-from tiny_training import fit_pooled, numbers
+from tiny_training import fit_pooled, numbers, stateless
 
 from vnca_jax import metrics, parallel, train
 from vnca_jax.errors import InputError
@@ -28,14 +28,12 @@ def run(folder, num_updates, cooldown_updates, **options):
     folder.mkdir(exist_ok=True)
     seen = []
     state = fit(
-        slope,
         {"w": jnp.zeros(1)},
-        None,
+        stateless(slope),
         IMAGES,
         config=TrainConfig(num_updates, 1, 0.5, cooldown_updates, report_every=1, **options),
         mesh=parallel.make_mesh(1),
         directory=folder,
-        key=jr.key(0),
         report=lambda step, model: seen.append(float(model["w"][0])),
     )
     return state, np.array(seen)
@@ -60,7 +58,7 @@ def test_a_run_can_be_cooled_down_later(tmp_path):
 
 @pytest.mark.parametrize("cooldown", [-1, 11])
 def test_impossible_cooldown(cooldown):
-    with pytest.raises(InputError, match=rf"--cooldown-updates is {cooldown}, but must be from 0 to --num-updates"):
+    with pytest.raises(InputError, match=rf"`cooldown_updates` is {cooldown}, but must be from 0 to `num_updates`"):
         TrainConfig(num_updates=10, cooldown_updates=cooldown)
 
 
@@ -116,17 +114,16 @@ def test_the_range_of_t_grows():
 def test_the_weight_of_the_kl_rises(make_loss):
     """-ELBO = -log p(x|z) + beta min((step + 1) / n, 1) KL, with the terms that the loss itself gives."""
     model = tiny_training.tiny_nondoubling()
-    carry = jax.tree.map(jnp.asarray, tiny_training.empty_pool()) if make_loss is pool_loss else None
     images = jnp.asarray(tiny_training.IMAGES[:8, 2:6, 2:6], jnp.float32)
     loss = make_loss(beta=0.5, beta_updates=4)
-    mesh = parallel.make_mesh(1)
+    mesh, carry = parallel.make_mesh(1), jax.tree.map(jnp.asarray, loss.init(model))
 
     def value(step):
-        value, (_, terms) = loss(model, carry, Batch(images, jnp.arange(8), step), jr.key(0))
+        value, (_, terms) = loss.apply(model, carry, Batch(images, jnp.arange(8), step), jr.key(0))
         return value, terms["log_px_given_z"], terms["kl"]
 
-    specs = {"in_specs": parallel.REPLICATED, "out_specs": parallel.REPLICATED}
-    values = jax.jit(jax.shard_map(value, mesh=mesh, check_vma=False, **specs))
+    everywhere = parallel.REPLICATED
+    values = jax.jit(jax.shard_map(value, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False))
     for step, weight in ((0, 0.125), (1, 0.25), (3, 0.5), (50, 0.5)):
         found, log_px, kl = values(jnp.int32(step))
         assert float(found) == pytest.approx(float(-log_px + weight * kl), rel=1e-6)
@@ -136,8 +133,8 @@ def test_the_weight_of_the_kl_rises(make_loss):
 @pytest.mark.usefixtures("compile_once")
 def test_the_pool_begins_later(tmp_path):
     """Until then the pool stays empty and T is drawn as always; then it fills, a batch per update."""
-    late = pool_loss(pool_from=4)
-    never = pool_loss(pool_from=100)
+    late = pool_loss(size=32, pool_from=4)
+    never = pool_loss(size=32, pool_from=100)
     for num_updates, filled in ((4, 0), (5, 16), (6, 32)):
         state = fit_pooled(tmp_path / "late", num_updates, loss=late)
         assert int(np.asarray(state.carry.filled).sum()) == filled
@@ -153,7 +150,7 @@ def test_the_pool_begins_later(tmp_path):
 def test_a_run_with_all_schedules_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     """Stopped before and after the pool begins, with everything that changes under way."""
     monkeypatch.setattr(train, "SECONDS_PER_CALL", 0)
-    loss = pool_loss(beta=0.5, beta_updates=6, pool_from=2, step_range=StepRange(1, 2, 4))
+    loss = pool_loss(size=32, beta=0.5, beta_updates=6, pool_from=2, step_range=StepRange(1, 2, 4))
     options = {"ema_decay": 0.9, "warmup_updates": 4, "checkpoint_minutes": 0.0, "loss": loss}
     whole = numbers(fit_pooled(tmp_path / "whole", 5, **options))
     for num_updates in (2, 4):
@@ -170,8 +167,8 @@ def test_a_run_with_all_schedules_goes_on_to_the_same_bits(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"warmup_updates": -1}, "--warmup-updates is -1, but must not be negative."),
-        ({"ema_decay": 1.0}, "--ema-decay is 1.0, but must be at least 0 and below 1."),
+        ({"warmup_updates": -1}, "`warmup_updates` is -1, but must not be negative."),
+        ({"ema_decay": 1.0}, "`ema_decay` is 1.0, but must be at least 0 and below 1."),
     ],
 )
 def test_impossible_schedules(option, message):

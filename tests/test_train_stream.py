@@ -6,6 +6,7 @@ import tiny_training
 
 from vnca_jax import parallel
 from vnca_jax.data import stream
+from vnca_jax.train import split_seed
 
 NUM_UPDATES = 11  # past the first epoch of 21 images in batches of 8, and past two blocks of four updates
 
@@ -25,7 +26,7 @@ def test_the_same_bits(tmp_path, monkeypatch):
 
 def test_what_fits_stays_on_the_devices(monkeypatch):
     images, mesh = tiny_training.IMAGES, parallel.make_mesh(1)
-    key = tiny_training.split_seed(0).train
+    key = split_seed(0).train
     monkeypatch.setitem(stream.DEVICE_BYTES, "cpu", images.nbytes)
     resident = stream.make_source(images, batch_size=8, mesh=mesh, key=key)
     assert isinstance(resident, stream.Resident)

@@ -13,11 +13,11 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from vnca_jax import parallel, pool, train
+from vnca_jax import parallel, train
 from vnca_jax.errors import reported
-from vnca_jax.losses import pool_loss
+from vnca_jax.losses import Loss, pool_loss
 from vnca_jax.models import DoublingVNCA, NonDoublingVNCA
-from vnca_jax.train import TrainConfig, TrainState, fit, split_seed
+from vnca_jax.train import TrainConfig, TrainState, fit
 
 ROOT = Path(__file__).parent.parent
 BATCH = 8
@@ -33,6 +33,11 @@ def loss(model, carry, batch, key):
     return errors.mean(), (jax.lax.stop_gradient(0.9 * carry + 0.1 * code), {"memory": jnp.square(carry).mean()})
 
 
+def stateless(apply: Any) -> Loss:
+    """A loss that carries nothing."""
+    return Loss(lambda model: None, apply)
+
+
 def first_model() -> dict[str, Any]:
     return {"weight": jnp.asarray(np.random.default_rng(1).normal(size=(64, 3)) / 8, jnp.float32)}
 
@@ -40,19 +45,16 @@ def first_model() -> dict[str, Any]:
 def run(folder: Path, num_updates: int, *, num_devices: int = 1, seed: int = 0, loss=loss, **options) -> TrainState:
     """`fit` of the autoencoder, with a checkpoint after every device call; `options` of TrainConfig, or a `report`."""
     folder.mkdir(exist_ok=True)
+    small: Any = {"num_updates": num_updates, "batch_size": BATCH, "learning_rate": 1e-2, "seed": seed}
+    small["checkpoint_minutes"] = 0.0
     return fit(
-        loss,
         first_model(),
-        jnp.zeros((BATCH, 3)),
+        Loss(lambda model: jnp.zeros((BATCH, 3)), loss),
         IMAGES,
         mesh=parallel.make_mesh(num_devices),
         directory=folder,
-        key=split_seed(seed).train,
         report=options.pop("report", None),
-        config=TrainConfig(
-            **{"num_updates": num_updates, "batch_size": BATCH, "learning_rate": 1e-2, "checkpoint_minutes": 0.0}
-            | options
-        ),
+        config=TrainConfig(**small | options),
     )
 
 
@@ -70,7 +72,7 @@ def numbers(state: TrainState) -> dict[str, np.ndarray]:
 def compile_once() -> Iterator[None]:
     """For a fixture: while it lasts, `fit` compiles the same updates only once, as it would in one run."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("make_optimizer", "make_advance"):
+        for name in ("make_optimizer", "make_steps"):
             patch.setattr(train, name, functools.cache(getattr(train, name)))
         yield
 
@@ -93,12 +95,7 @@ def _filled(model_type, sizes):
     return jax.tree.map(lambda leaf: jnp.asarray(0.2 * random.normal(size=leaf.shape), jnp.float32), skeleton)
 
 
-POOL_LOSS = pool_loss()
-
-
-def empty_pool() -> pool.Pool:
-    """Of 32 states."""
-    return pool.empty(32, (4, 4, 1), 4)
+POOL_LOSS = pool_loss(size=32)
 
 
 def fit_pooled(
@@ -107,13 +104,11 @@ def fit_pooled(
     """`fit` of a non-doubling VNCA with a pool of 32 states and batches of 16; `options` of TrainConfig."""
     folder.mkdir(exist_ok=True)
     return fit(
-        loss,
         tiny_nondoubling(),
-        empty_pool(),
+        loss,
         IMAGES[:, 2:6, 2:6],
         mesh=parallel.make_mesh(num_devices),
         directory=folder,
-        key=split_seed(0).train,
         report=report,
         config=TrainConfig(**{"num_updates": num_updates, "batch_size": 16, "learning_rate": 1e-2} | options),
     )

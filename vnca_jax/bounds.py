@@ -98,7 +98,7 @@ def iwelbo(
         scaled_sum = scaled_sum * jnp.exp(maximum - new_maximum) + jnp.exp(log_weight - new_maximum[None]).sum(axis=0)
         return (new_maximum, scaled_sum, log_px_sum + log_px.sum(axis=0)), None
 
-    zeros = jnp.zeros(len(x), mean.dtype)
+    zeros = jnp.zeros_like(mean[:, 0])
     lowest = zeros + jnp.finfo(mean.dtype).min  # not -inf, whose difference from a weight of -inf is NaN
     chunks = jnp.arange(num_samples).reshape(-1, chunk_size)
     (maximum, scaled_sum, log_px_sum), _ = jax.lax.scan(add_chunk, (lowest, zeros, zeros), chunks)

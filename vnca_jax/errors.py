@@ -2,25 +2,38 @@
 
 import contextlib
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """A mistake in what the user gave: the message says what was given, what is allowed and what to do.
 
-    The command lines print the message and exit with code 2; everything else that is raised is a bug.
+    It names fields in backticks, which `fields` gives. The command lines print the message with flags in their place
+    and exit with code 2; everything else that is raised is a bug. It is no ValueError, which the reader of flags would
+    show in its own way.
     """
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a configuration, or arguments, that the message names."""
+        return tuple(FIELD.findall(str(self)))
 
-class Stopped(SystemExit):
-    """Training was asked to stop and has saved its state; uncaught, it ends the process with exit code 75, the system's
+
+class Stopped(Exception):
+    """Training was asked to stop and has saved its state. The command lines end with exit code 75, the system's
     EX_TEMPFAIL: the same command goes on.
     """
 
-    def __init__(self, message: str):
-        super().__init__(75)
-        self.message = message
+
+FIELD = re.compile(r"`([a-z_]+)`")
+STOPPED = 75  # exit code
+
+
+def with_flags(message: str) -> str:
+    """The message as a command line shows it: `batch_size` becomes --batch-size."""
+    return FIELD.sub(lambda field: f"--{field[1].replace('_', '-')}", message)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -37,8 +50,8 @@ def reported() -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        print(stopped.message, file=sys.stderr)
-        raise
+        print(stopped, file=sys.stderr)
+        sys.exit(STOPPED)
     except (InputError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_flags(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

@@ -89,7 +89,7 @@ def evaluate(
     Image i draws its samples from key fold_in(key, i), so the result does not depend on devices or batches. Raises
     InputError for fewer than two images, which have no standard error, or no samples.
     """
-    for name, value, smallest in (("--num-samples", num_samples, 1), ("the number of test images", len(images), 2)):
+    for name, value, smallest in (("`num_samples`", num_samples, 1), ("the number of test images", len(images), 2)):
         if value < smallest:
             raise InputError(f"{name} is {value}, but must be at least {smallest}.")
     started_at = time.monotonic()
@@ -153,7 +153,6 @@ def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int,
         mesh=mesh,
         in_specs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED),
         out_specs=parallel.SHARDED,
-        check_vma=False,
     )
     return jax.jit(sharded)
 

@@ -1,8 +1,12 @@
-"""What training minimizes: from a device's part of a batch to a loss, its terms and what it carries to the next."""
+"""What training minimizes: pairs (init, apply), as optax's transformations are.
+
+`init(model)` is what a loss carries from update to update; `apply(model, carry, batch, key)` goes from a device's part
+of a batch to the loss, its terms and the next carry.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,12 +21,14 @@ from vnca_jax.schedules import StepRange, rise
 
 class Batch(eqx.Module):
     """A device's part of a batch: images in the dataset's levels, 0 and 1 or 0 to 255, as floats; `index` is each one's
-    place in the whole batch, which its key comes from; `step` counts the updates before this one.
+    place in the whole batch, which its key comes from; `step` counts the updates before this one. The gradient of
+    `chunk_size` images is computed at once, None for as many as suit the device.
     """
 
     images: Float[Array, "n h w c"]
     index: Int[Array, " n"]
     step: Int[Array, ""] | int = 0
+    chunk_size: int | None = eqx.field(static=True, default=None)
 
     def keys(self, key: PRNGKeyArray) -> Key[Array, " n"]:
         """One key an image."""
@@ -30,16 +36,26 @@ class Batch(eqx.Module):
 
 
 Terms = dict[str, Float[Array, ""]]
-Loss = Callable[[Any, Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], tuple[Any, Terms]]]
 
 
-def elbo_loss(*, beta: float = 1.0, beta_updates: int = 0, chunk_size: int | None = None) -> Loss:
+class Loss(NamedTuple):
+    """What training minimizes, and what it carries: arrays whose first axis is shared among the devices, or None.
+
+    `init(model) -> carry`, and inside `shard_map`, by all devices, `apply(model, carry, batch, key) -> loss, (carry,
+    terms)`: the mean over a device's part of the batch, and scalars by name that are recorded.
+    """
+
+    init: Callable[[Any], Any]
+    apply: Callable[[Any, Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], tuple[Any, Terms]]]
+
+
+def elbo_loss(*, beta: float = 1.0, beta_updates: int = 0) -> Loss:
     """The loss -ELBO of one sample, log p(x|z) - beta KL, the mean over the batch in nats; it carries nothing.
 
     The weight of the KL rises to `beta` over the first `beta_updates` updates.
     """
 
-    def loss(model, carry, batch, key):
+    def apply(model, carry, batch, key):
         def chunk_loss(model, chunk):
             x, noise, weight = chunk
             terms = bounds.elbo(model, x, noise, beta=weight)
@@ -48,21 +64,21 @@ def elbo_loss(*, beta: float = 1.0, beta_updates: int = 0, chunk_size: int | Non
         x = model.likelihood.from_levels(batch.images)
         noise = bounds.sample_noise(batch.keys(key), model.latent_size)
         weight = _kl_weight(beta, beta_updates, batch)
-        value, terms = mean_over_chunks(chunk_loss, model, (x, noise, weight), chunk_size)
+        value, terms = mean_over_chunks(chunk_loss, model, (x, noise, weight), batch.chunk_size)
         return value, (carry, {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()})
 
-    return loss
+    return Loss(lambda model: None, apply)
 
 
 def pool_loss(
     *,
+    size: int = 1024,
     beta: float = 1.0,
     beta_updates: int = 0,
     pool_from: int = 0,
     step_range: StepRange | None = None,
-    chunk_size: int | None = None,
 ) -> Loss:
-    """The loss -ELBO of a non-doubling VNCA with pool and damage training (appendix A.3); carries the pool.
+    """The loss -ELBO of a non-doubling VNCA with pool and damage training (appendix A.3); carries `size` past states.
 
     Every second image of a batch gives way to one of the pool, whose cells start where they were left, half of those
     with a random square set to zero, and are not differentiated through; its KL stays, as in appendix A.3. One number
@@ -73,7 +89,10 @@ def pool_loss(
     `beta_updates` updates.
     """
 
-    def loss(model, pool, batch, key):
+    def init(model):
+        return pools.empty(size, (model.image_size, model.image_size, model.image_channels), model.latent_size)
+
+    def apply(model, pool, batch, key):
         draw_key, steps_key, damage_key, noise_key, mask_key, shuffle_key = jr.split(key, 6)
         begun = jnp.asarray(batch.step) >= pool_from
         images, start, resumed = _from_pool(pool, batch, draw_key, damage_key)
@@ -94,12 +113,12 @@ def pool_loss(
         x = model.likelihood.from_levels(images)
         weight = _kl_weight(beta, beta_updates, batch)
         examples = (x, noise, weight, jr.key_data(batch.keys(mask_key)), start, resumed)
-        value, (terms, cells) = mean_over_chunks(chunk_loss, model, examples, chunk_size)
+        value, (terms, cells) = mean_over_chunks(chunk_loss, model, examples, batch.chunk_size)
         pool = pools.put_back(pool, images.astype(jnp.uint8), cells, key=shuffle_key, begun=begun)
         terms = {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()}
         return value, (pool, terms | {"num_steps": num_steps.astype(jnp.float32)})
 
-    return loss
+    return Loss(init, apply)
 
 
 def draw_num_steps(
@@ -124,9 +143,9 @@ def _from_pool(pool, batch, draw_key, damage_key):
     The first batches, before the pool is large enough, stay as they are.
     """
     x, index = batch.images, batch.index
-    if len(x) % 2:
-        raise ValueError(f"a device's part of the batch has {len(x)} images; half of them cannot come from the pool")
-    drawn = pools.draw(pool, len(x) // 2 * jax.lax.axis_size(parallel.AXIS), key=draw_key)
+    num_devices = jax.lax.axis_size(parallel.AXIS)
+    pools.check_sizes(len(pool.filled) * num_devices, len(x) * num_devices, num_devices)
+    drawn = pools.draw(pool, len(x) // 2 * num_devices, key=draw_key)
     height, width = drawn.cells.shape[1:3]
     squares = jax.vmap(lambda i: automaton.square(height, width, key=jr.fold_in(damage_key, i)))(index[1::2])
     cells = automaton.damage(drawn.cells, squares & (index[1::2] % 4 == 3)[:, None, None])

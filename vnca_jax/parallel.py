@@ -64,12 +64,12 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     return Mesh(np.array(devices), (AXIS,))
 
 
-def check_divisible(name: str, size: int, mesh: Mesh) -> None:
-    """Raises InputError unless `size` can be shared evenly among the devices of `mesh`."""
-    if size < 1 or size % mesh.size:
+def check_divisible(field: str, size: int, num_devices: int) -> None:
+    """Raises InputError unless `size`, the value of `field`, can be shared evenly among the devices."""
+    if size < 1 or size % num_devices:
         raise InputError(
-            f"{name} is {size}, but must be a positive multiple of the number of devices, {mesh.size}; "
-            "change it or choose the number with --num-devices."
+            f"`{field}` is {size}, but must be a positive multiple of the number of devices, {num_devices}; "
+            "change it or choose the number with `num_devices`."
         )
 
 

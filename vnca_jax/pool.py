@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from vnca_jax import parallel
@@ -37,17 +36,17 @@ class Drawn(NamedTuple):
     ready: Bool[Array, ""]
 
 
-def check_sizes(num_slots: int, batch_size: int, mesh: Mesh) -> None:
-    """Raises InputError unless the devices of `mesh` can share the pool, and half of a batch comes from it."""
-    parallel.check_divisible("--pool-size", num_slots, mesh)
-    if batch_size % (2 * mesh.size):
+def check_sizes(num_slots: int, batch_size: int, num_devices: int) -> None:
+    """Raises InputError unless the devices can share the pool, and half of a batch comes from it."""
+    parallel.check_divisible("pool_size", num_slots, num_devices)
+    if batch_size % (2 * num_devices):
         raise InputError(
-            f"--batch-size is {batch_size}, but half of each device's part comes from the pool: give a multiple of "
-            f"{2 * mesh.size}, twice the number of devices."
+            f"`batch_size` is {batch_size}, but half of each device's part comes from the pool: give a multiple of "
+            f"{2 * num_devices}, twice the number of devices."
         )
     if num_slots <= batch_size // 2:
         raise InputError(
-            f"--pool-size is {num_slots}, but must be above half the batch, {batch_size // 2}, to be drawn from."
+            f"`pool_size` is {num_slots}, but must be above half the batch, {batch_size // 2}, to be drawn from."
         )
 
 

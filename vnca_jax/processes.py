@@ -23,7 +23,7 @@ import jax
 from jax._src import cloud_tpu_init, distributed  # where JAX keeps the client; Orbax takes it from there too
 from jax._src.clusters import SlurmCluster
 
-from vnca_jax.errors import InputError, Stopped, reported
+from vnca_jax.errors import STOPPED, InputError, Stopped, reported
 
 START_SECONDS = 180  # for all processes to come
 HEARTBEAT_SECONDS = 60  # of silence after which a process counts as gone
@@ -71,7 +71,7 @@ def settings(asked: bool) -> dict[str, Any] | None:
         return {}
     if asked:
         raise InputError(
-            f"--distributed needs {', '.join(VARIABLES[:2])} and {VARIABLES[2]} in the environment, because neither "
+            f"`distributed` needs {', '.join(VARIABLES[:2])} and {VARIABLES[2]} in the environment, because neither "
             "SLURM nor a TPU tells of several processes here: set them to host:port of the first process, to how many "
             "processes there are, and to this one's number from 0."
         )
@@ -116,10 +116,10 @@ def joined(asked: bool) -> Iterator[None]:
     try:
         with contextlib.nullcontext() if is_first() else _silent():
             yield
-    except Stopped as stopped:
+    except Stopped:
         _part(watcher)
         if not is_first():
-            raise SystemExit(stopped.code) from None
+            raise SystemExit(STOPPED) from None
         raise
     except BaseException as error:
         _fail(error)

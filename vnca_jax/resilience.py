@@ -83,7 +83,6 @@ def measure(
             mesh=mesh,
             in_specs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED),
             out_specs=parallel.SHARDED,
-            check_vma=False,
         )
     )
     model = parallel.place(model, mesh)

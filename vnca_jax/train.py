@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import signal
 import threading
 import time
@@ -18,16 +19,21 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 
 from vnca_jax import parallel, processes
-from vnca_jax.advance import TrainState, make_advance, make_optimizer, place_state
 from vnca_jax.checkpoint import Checkpoints
 from vnca_jax.data import stream
 from vnca_jax.errors import InputError, Stopped
 from vnca_jax.losses import Loss
 from vnca_jax.metrics import Metrics
 from vnca_jax.schedules import LearningRate, Shape
+from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 
 MAX_STEPS_PER_CALL = 100
 SECONDS_PER_CALL = 5.0
+
+
+def _check_seed(seed):
+    if not 0 <= seed < 2**32:
+        raise InputError(f"`seed` is {seed}, but must be from 0 to {2**32 - 1}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,24 +73,25 @@ class TrainConfig:
         for name in (*positive, "max_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise InputError(f"--{name.replace('_', '-')} is {value}, but must be positive.")
+                raise InputError(f"`{name}` is {value}, but must be positive.")
         if not 0 <= self.cooldown_updates <= self.num_updates:
             raise InputError(
-                f"--cooldown-updates is {self.cooldown_updates}, but must be from 0 to --num-updates "
+                f"`cooldown_updates` is {self.cooldown_updates}, but must be from 0 to `num_updates` "
                 f"({self.num_updates})."
             )
         for name in ("checkpoint_minutes", "warmup_updates"):
             if not getattr(self, name) >= 0:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must not be negative.")
+                raise InputError(f"`{name}` is {getattr(self, name)}, but must not be negative.")
         if not 0 <= self.ema_decay < 1:
-            raise InputError(f"--ema-decay is {self.ema_decay}, but must be at least 0 and below 1.")
+            raise InputError(f"`ema_decay` is {self.ema_decay}, but must be at least 0 and below 1.")
         _check_seed(self.seed)
 
     @property
-    def schedule(self) -> LearningRate:
-        """The share of the learning rate that each step takes."""
+    def of_steps(self) -> dict[str, Any]:
+        """What `make_steps` is told of the configuration, beside sizes."""
         cooldown = range(self.num_updates - self.cooldown_updates, self.num_updates)
-        return LearningRate(self.warmup_updates, cooldown, self.cooldown_shape)
+        learning_rate = LearningRate(self.warmup_updates, cooldown, self.cooldown_shape)
+        return {"learning_rate": learning_rate, "ema_decay": self.ema_decay, "chunk_size": self.chunk_size}
 
 
 class Keys(NamedTuple):
@@ -103,38 +110,38 @@ def split_seed(seed: int) -> Keys:
 
 
 def fit(
-    loss_fn: Loss,
     model: Any,
-    carry: Any,
+    loss: Loss,
     images: UInt8[np.ndarray, "n h w c"],
     *,
-    config: TrainConfig,
-    mesh: Mesh,
-    directory: Path,
-    key: PRNGKeyArray,
+    directory: str | os.PathLike[str],
+    config: TrainConfig = TrainConfig(),
+    mesh: Mesh | None = None,
+    key: PRNGKeyArray | None = None,
     report: Callable[[int, Any], dict[str, float] | None] | None = None,
 ) -> TrainState:
     """Trains `model` for `config.num_updates` updates, or goes on from the newest checkpoint in `directory`.
 
-    The result does not depend on interruptions, and on the number of devices only through the order of sums. Metrics
-    and checkpoints go to `directory`. Every `config.report_every` updates `report(step, model)` gets the model that
-    would be exported then; what it returns goes to `directory/reports.jsonl`. On SIGINT, SIGTERM or after
-    `config.max_minutes` the state is saved and Stopped raised. The host writes the metrics of some updates while the
-    next ones run. Several processes all call this: the first one decides when to save and to stop (a signal to any
-    stops all) and writes the metrics; all report. Raises InputError if the batch or the disk do not fit, and
-    FloatingPointError, naming step and term, if a term is not finite.
+    All devices are used unless a `mesh` is given, and the key of `config.seed` unless a `key` is. The result does not
+    depend on interruptions, and on the number of devices only through the order of sums. Metrics and checkpoints go to
+    `directory`. Every `config.report_every` updates `report(step, model)` gets the model that would be exported then;
+    what it returns goes to `directory/reports.jsonl`. On SIGINT, SIGTERM or after `config.max_minutes` the state is
+    saved and Stopped raised. The host writes the metrics of some updates while the next ones run. Several processes all
+    call this: the first one decides when to save and to stop (a signal to any stops all) and writes the metrics; all
+    report. Raises InputError if the batch or the disk do not fit, and FloatingPointError, naming step and term, if a
+    term is not finite.
     """
     started_at = time.monotonic()
-    parallel.check_divisible("--batch-size", config.batch_size, mesh)
+    directory, mesh = Path(directory), mesh or parallel.make_mesh()
+    key = split_seed(config.seed).train if key is None else key
+    parallel.check_divisible("batch_size", config.batch_size, mesh.size)
     optimizer = make_optimizer(config.learning_rate)
     checkpoints = Checkpoints(directory / "checkpoints", keep=config.keep_checkpoints)
-    state = _start(model, carry, key, optimizer, mesh, checkpoints, config)
-    step = int(state.step)
-    max_steps = min(MAX_STEPS_PER_CALL, config.num_updates)
-    sizes = {"batch_size": config.batch_size, "max_steps": max_steps}
-    changes = {"learning_rate": config.schedule, "ema_decay": config.ema_decay}
+    state = _start(model, loss.init(model), key, optimizer, mesh, checkpoints, config)
+    step, max_steps = int(state.step), min(MAX_STEPS_PER_CALL, config.num_updates)
     source = stream.make_source(images, batch_size=config.batch_size, mesh=mesh, key=jr.split(state.key)[0])
-    advance = make_advance(loss_fn, optimizer, mesh, **sizes, **changes, block_steps=source.block_steps)
+    sizes = {"batch_size": config.batch_size, "max_steps": max_steps, "block_steps": source.block_steps}
+    take_steps = make_steps(loss, optimizer, mesh, **sizes, **config.of_steps)
     metrics = Metrics(directory, step=step, num_updates=config.num_updates) if processes.is_first() else None
     calls, saved_at = _Calls(metrics, checkpoints), time.monotonic()
     try:
@@ -143,27 +150,24 @@ def fit(
                 next_report = (step // config.report_every + 1) * config.report_every
                 last = min(config.num_updates, next_report, step + source.steps_left(step))
                 num_steps = processes.agree(min(calls.num_steps, max_steps, last - step))
-                state, terms = advance(state, source.block(step), num_steps)
+                state, terms = take_steps(state, source.block(step), num_steps)
                 calls.started(step + 1, num_steps, terms)
                 step += num_steps
                 stopping, due = _interruption(stop, started_at, saved_at, config)
-                saving = due or step == config.num_updates
-                if saving or step == next_report:
+                saving, reporting = due or step == config.num_updates, step == next_report
+                if saving or reporting:
                     calls.finish()
                 if saving:
                     checkpoints.save(step, state)
                     saved_at = time.monotonic()
-                if report and step == next_report:
-                    found = report(step, jax.device_get(state.trained_model))
-                    if found and metrics:
-                        metrics.add_report(step, found)
+                if reporting:
+                    _report(report, step, state, metrics)
                 if stopping and step < config.num_updates:
                     raise Stopped(f"Stopped at update {step}, which is saved; the same command goes on from there.")
     finally:
-        source.close()
-        if metrics:
-            metrics.close()
-        checkpoints.close()
+        for opened in (source, metrics, checkpoints):
+            if opened:
+                opened.close()
     return state
 
 
@@ -173,6 +177,13 @@ def _start(model, carry, key, optimizer, mesh, checkpoints, config):
     model, carry, key, average = jax.tree.map(jnp.copy, (model, carry, key, average))
     state = place_state(TrainState(jnp.int32(0), model, optimizer.init(model), carry, key, average), mesh)
     return state if checkpoints.latest_step() is None else checkpoints.restore(state)
+
+
+def _report(report, step, state, metrics):
+    """Calls `report`, if there is one, and records what it returns."""
+    found = report(step, jax.device_get(state.trained_model)) if report else None
+    if found and metrics:
+        metrics.add_report(step, found)
 
 
 def _interruption(stop, started_at, saved_at, config):
@@ -229,13 +240,8 @@ def _record(metrics, first_step, terms, seconds, checkpoints):
         kept = "no checkpoint had been saved" if step is None else f"the checkpoint of step {step} is kept"
         raise FloatingPointError(
             f"Update {first_step + num_good} gave {', '.join(f'{name} = {value}' for name, value in wrong.items())}; "
-            f"{kept}. Try a lower --learning-rate or another --seed."
+            f"{kept}. Try a lower `learning_rate` or another `seed`."
         )
-
-
-def _check_seed(seed):
-    if not 0 <= seed < 2**32:
-        raise InputError(f"--seed is {seed}, but must be from 0 to {2**32 - 1}.")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,26 +40,24 @@ def losses(name, num_devices):
         fit,
         make_mesh,
         metrics,
-        pool,
         pool_loss,
     )
     from vnca_jax.train import split_seed
 
     keys = split_seed(0)
-    encoder = {"latent_size": 8, "encoder_width": 4, "encoder_depth": 2}
+    encoder: Any = {"latent_size": 8, "encoder_width": 4, "encoder_depth": 2}
     if name == "doubling":
-        sizes = {"hidden_size": 8, "num_doublings": 2, "steps_per_doubling": 2, "num_blocks": 1}
-        model, loss, carry = DoublingVNCA(**encoder, **sizes, key=keys.init), elbo_loss(), None
+        sizes: Any = {"hidden_size": 8, "num_doublings": 2, "steps_per_doubling": 2, "num_blocks": 1}
+        model, loss = DoublingVNCA(**encoder, **sizes, key=keys.init), elbo_loss()
     elif name == "nondoubling":
         sizes = {"image_size": 8, "hidden_size": 8, "num_steps": 3, "min_steps": 2, "max_steps": 4}
-        model, loss = NonDoublingVNCA(**encoder, **sizes, key=keys.init), pool_loss(beta=0.5)
-        carry = pool.empty(64, (8, 8, 1), 8)
+        model, loss = NonDoublingVNCA(**encoder, **sizes, key=keys.init), pool_loss(size=64, beta=0.5)
     else:
-        model, loss, carry = ConvVAE(image_size=8, **encoder, key=keys.init), elbo_loss(), None
+        model, loss = ConvVAE(image_size=8, **encoder, key=keys.init), elbo_loss()
     config = TrainConfig(num_updates=NUM_UPDATES, batch_size=16, learning_rate=2e-3, cooldown_updates=8)
     with tempfile.TemporaryDirectory() as folder:
         images, mesh = data.load("digits").train, make_mesh(num_devices)
-        fit(loss, model, carry, images, config=config, mesh=mesh, directory=Path(folder), key=keys.train)
+        fit(model, loss, images, config=config, mesh=mesh, directory=folder)
         return metrics.read(Path(folder) / "metrics.jsonl")["loss"].tolist()
 
 
@@ -74,13 +73,13 @@ def bounds(name):
     return {term: mean for term, (mean, _) in found.terms.items()}
 
 
+def all_losses():
+    """Of each model, by the number of devices."""
+    names = ("doubling", "nondoubling", "baseline")
+    return {name: {str(count): losses(name, count) for count in (1, 8)} for name in names}
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    found = {
-        "losses": {
-            name: {str(count): losses(name, count) for count in (1, 8)}
-            for name in ("doubling", "nondoubling", "baseline")
-        },
-        "bounds": {name: bounds(name) for name in PRETRAINED},
-    }
+    found = {"losses": all_losses(), "bounds": {name: bounds(name) for name in PRETRAINED}}
     FILE.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""One update, state -> state, and many of them in one device call. All that evolves is in the state."""
+"""One update, state -> state, and many of them in one program. All that evolves is in the state."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from vnca_jax import parallel
 from vnca_jax.data import stream
@@ -44,26 +44,54 @@ def make_optimizer(learning_rate: float) -> Any:
     return optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.adam(learning_rate))
 
 
-def make_advance(
-    loss_fn: Loss,
+def make_update(
+    loss: Loss, optimizer: optax.GradientTransformation, *, learning_rate: LearningRate, ema_decay: float
+) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]:
+    """One update `(state, batch, key) -> state, terms` of a device that has a part of the batch, inside `shard_map`.
+
+    The update is scaled by the share of the learning rate at its step. After it the moving average, if the state has
+    one, becomes d average + (1 - d) model, d = min(ema_decay, (1 + step) / (10 + step)).
+    """
+
+    def update(state, batch, key):
+        model = jax.lax.pcast(state.model, parallel.AXIS, to="varying")  # or the gradient would be summed over devices
+        (value, (carry, terms)), gradient = jax.value_and_grad(loss.apply, has_aux=True)(model, state.carry, batch, key)
+        gradient, terms = jax.lax.pmean((gradient, {"loss": value, **terms}), parallel.AXIS)
+        with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to its integer count
+            updates, opt_state = optimizer.update(gradient, state.opt_state, state.model)
+        if not learning_rate.is_constant:
+            share = learning_rate.share(state.step)
+            updates = jax.tree.map(lambda update: share * update, updates)
+        model, average = optax.apply_updates(state.model, updates), state.average
+        if average is not None:
+            decay = moving_average_decay(state.step, ema_decay)
+            average = jax.tree.map(lambda mean, leaf: leaf + decay * (mean - leaf), average, model)
+        terms["gradient_norm"] = optax.tree.norm(gradient)
+        return TrainState(state.step + 1, model, opt_state, carry, state.key, average), terms
+
+    return update
+
+
+def make_steps(
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     *,
     batch_size: int,
     max_steps: int,
+    chunk_size: int | None = None,
     learning_rate: LearningRate = LearningRate(),  # noqa: B008 (frozen)
     ema_decay: float = 0.0,
     block_steps: int | None = None,
 ) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]:
-    """A compiled `advance(state, images, num_steps) -> state, terms`: up to `max_steps` updates in one device call.
+    """A compiled `take_steps(state, images, num_steps) -> state, terms`: up to `max_steps` updates in one program.
 
     The number of steps is a traced loop bound, so any grouping of updates into calls runs the same program and gives
-    the same bits. Each update is scaled by the share of the learning rate at its step. After it the moving average, if
-    the state has one, becomes d average + (1 - d) model, d = min(ema_decay, (1 + step) / (10 + step)). `terms` holds
-    `max_steps` values per name, of which the first `num_steps` are set. `images` is the dataset, or if `block_steps` is
-    given a block of a BatchStream, which holds the batches of all these updates.
+    the same bits. `terms` holds `max_steps` values per name, of which the first `num_steps` are set. `images` is the
+    dataset, or if `block_steps` is given a block of a BatchStream, which holds the batches of all these updates.
     """
     local_size = batch_size // mesh.size
+    update = make_update(loss, optimizer, learning_rate=learning_rate, ema_decay=ema_decay)
 
     def run_steps(state, images, num_steps):
         order_key, noise_key = jr.split(state.key)
@@ -73,23 +101,8 @@ def make_advance(
 
         def one_step(i, state):
             some = images[order[i][index]] if block_steps is None else images[state.step % block_steps]
-            batch = Batch(some.astype(jnp.float32), index, state.step)
-            key = jr.fold_in(noise_key, state.step)
-            gradient_of = jax.value_and_grad(loss_fn, has_aux=True)
-            (loss, (carry, terms)), gradient = gradient_of(state.model, state.carry, batch, key)
-            gradient, terms = jax.lax.pmean((gradient, {"loss": loss, **terms}), parallel.AXIS)
-            with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to its integer count
-                updates, opt_state = optimizer.update(gradient, state.opt_state, state.model)
-            if not learning_rate.is_constant:
-                share = learning_rate.share(state.step)
-                updates = jax.tree.map(lambda update: share * update, updates)
-            model = optax.apply_updates(state.model, updates)
-            average = state.average
-            if average is not None:
-                decay = moving_average_decay(state.step, ema_decay)
-                average = jax.tree.map(lambda mean, leaf: leaf + decay * (mean - leaf), average, model)
-            terms["gradient_norm"] = optax.tree.norm(gradient)
-            return TrainState(state.step + 1, model, opt_state, carry, state.key, average), terms
+            batch = Batch(some.astype(jnp.float32), index, state.step, chunk_size)
+            return update(state, batch, jr.fold_in(noise_key, state.step))
 
         def body(i, loop):
             state, terms = loop
@@ -101,14 +114,9 @@ def make_advance(
         return jax.lax.fori_loop(0, num_steps, body, (state, empty))
 
     spec = _state_spec()
-    sharded = jax.shard_map(
-        run_steps,
-        mesh=mesh,
-        in_specs=(spec, parallel.REPLICATED if block_steps is None else stream.SPEC, parallel.REPLICATED),
-        out_specs=(spec, parallel.REPLICATED),
-        check_vma=False,
-    )
-    return jax.jit(sharded, donate_argnums=0)
+    data_spec = parallel.REPLICATED if block_steps is None else stream.SPEC
+    in_specs, out_specs = (spec, data_spec, parallel.REPLICATED), (spec, parallel.REPLICATED)
+    return jax.jit(jax.shard_map(run_steps, mesh=mesh, in_specs=in_specs, out_specs=out_specs), donate_argnums=0)
 
 
 def place_state(state: TrainState, mesh: Mesh) -> TrainState:
@@ -118,4 +126,5 @@ def place_state(state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def _state_spec():
-    return TrainState(*[parallel.REPLICATED] * 3, parallel.SHARDED, *[parallel.REPLICATED] * 2)
+    everywhere = parallel.REPLICATED
+    return TrainState(everywhere, everywhere, everywhere, parallel.SHARDED, everywhere, everywhere)

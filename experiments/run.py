@@ -1,0 +1,188 @@
+"""The frame of a run: directory, mesh, keys, data, resume, results and table. All experiments share it."""
+
+import contextlib
+import dataclasses
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import UInt8
+
+from experiments.cli import Config, as_flags, command_of, defaults_of, flags_of, print_pictures, versions
+from vnca_jax import data, metrics, parallel, processes
+from vnca_jax.checkpoint import export_model
+from vnca_jax.data import Dataset, evenly_spread
+from vnca_jax.errors import InputError
+from vnca_jax.eval import evaluate
+from vnca_jax.losses import Loss
+from vnca_jax.run_directory import check_config, claim, write_json
+from vnca_jax.train import Keys, TrainState, fit, split_seed
+
+HELD_OUT_IMAGES = 500  # whose ELBO is taken at each report
+
+# Flags that say nothing about what has been computed so far, so a resumed run may change them.
+MAY_CHANGE = frozenset(
+    {
+        *("num-updates", "cooldown-updates", "cooldown-shape", "chunk-size", "num-devices"),
+        *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
+        *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset", "distributed"),
+        "compute-dtype",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What an experiment works with: `directory` is this run's alone while it lasts.
+
+    Of several processes all compute what needs all devices; only the one with `is_first` writes, prints and draws.
+    """
+
+    experiment: str
+    directory: Path
+    config: Config
+    mesh: Mesh
+    keys: Keys
+    dataset: Dataset
+    validation: UInt8[np.ndarray, "n h w c"] | None = None
+    """The images that are held out of training, if any."""
+    drawn: list[Path] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes."""
+        return processes.is_first()
+
+    def figure(self, name: str) -> Path:
+        """The path of a picture, which the summary will list."""
+        path = self.directory / "figures" / name
+        self.drawn.append(path)
+        return path
+
+    def fit(self, model: Any, loss: Loss, *, report: Callable[[int, Any], None] | None) -> TrainState:
+        """Trains on the training images, or resumes. At each report the first process calls `report`."""
+
+        def measured(step, model):
+            if report and self.is_first:
+                report(step, model)
+            return self._held_out(model)
+
+        return fit(
+            model,
+            loss,
+            self.dataset.train,
+            config=self.config.train,
+            mesh=self.mesh,
+            directory=self.directory,
+            key=self.keys.train,
+            report=measured,
+        )
+
+    def _held_out(self, model: Any) -> dict[str, float]:
+        """The ELBO of held-out images, with its standard error, in nats; the noise is the same at each report."""
+        if self.validation is None:
+            return {}
+        images = evenly_spread(self.validation, HELD_OUT_IMAGES)
+        found = evaluate(model, images, num_samples=1, seed=self.config.train.seed, mesh=self.mesh, quiet=True)
+        mean, error = found.terms["elbo"]
+        return {metrics.HELD_OUT: mean, f"{metrics.HELD_OUT}_error": error}
+
+    def export_and_evaluate(self, state: TrainState) -> None:
+        """Writes model.eqx, evaluates on the test images, writes results.json and prints the table."""
+        step, dataset, options = int(state.step), self.dataset, self.config.run
+        model, path = jax.device_get(state.trained_model), self.directory / "model.eqx"
+        if self.is_first:
+            export_model(path, model, dataset=dataset.name, step=step, experiment=self.experiment)
+        images, seed = dataset.some_test_images(options.limit), self.config.train.seed
+        result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
+        if not self.is_first:
+            return
+        seconds = metrics.read(self.directory / "metrics.jsonl")["seconds"].sum()
+        facts = {
+            "experiment": self.experiment,
+            "dataset": dataset.name,
+            "updates": step,
+            "training_seconds": round(float(seconds), 1),
+            "command": command_of(self.experiment),
+            "evaluation": result.as_json(),
+            "config": as_flags(self.config),
+            "versions": versions(),
+        }
+        write_json(self.directory / "results.json", facts)
+        print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
+        print(result.table())
+
+    def add_results(self, **facts: Any) -> None:
+        """Adds to results.json."""
+        path = self.directory / "results.json"
+        write_json(path, json.loads(path.read_text()) | facts)
+
+
+@contextlib.contextmanager
+def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
+    """Loads the data, claims the run's directory, holds the config against what is there; lists pictures at the end.
+
+    Raises InputError before anything is written if the data, the devices or the config do not fit. Of several processes
+    the first one does all this, and the others go on when it has.
+    """
+    flags = as_flags(config)
+    _check_same_flags(flags)
+    mesh = parallel.make_mesh(config.run.num_devices)
+    parallel.check_divisible("batch_size", config.train.batch_size, mesh.size)
+    dataset, validation = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir), None
+    if config.data.hold_out:
+        dataset, validation = dataset.held_out()
+    directory = config.run.out / experiment / (config.run.name or config.run.preset)
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            stack.enter_context(_removed_if_nothing_came(directory))
+            stack.enter_context(claim(directory))
+            check_config(directory, flags, frozenset({*MAY_CHANGE, *flags_of(config.analysis)}), defaults_of(config))
+        processes.meet()
+        _check_shared(directory)
+        run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset, validation)
+        yield run
+        if run.drawn:
+            print_pictures(run.drawn)
+        processes.meet()  # so that the others find what the first one has written
+
+
+def _check_same_flags(flags: dict[str, Any]) -> None:
+    """Raises InputError that names the first flag whose value is another one in the first process of this run."""
+    for flag, value in processes.agree(flags).items():
+        if flag != "data-dir" and flags[flag] != value:
+            raise InputError(
+                f"One process of this run was started with --{flag} {flags[flag]}, but the first one with --{flag} "
+                f"{value}; start all of them with the same flags."
+            )
+
+
+def _check_shared(directory: Path) -> None:
+    """Raises InputError if this process does not see the directory that the first one has made."""
+    if not (directory / "config.json").exists():
+        raise InputError(
+            f"{directory} is not on this host ({platform.node()}) what the first process has made there; choose a "
+            "folder with --out that all hosts share."
+        )
+
+
+@contextlib.contextmanager
+def _removed_if_nothing_came(directory: Path) -> Iterator[None]:
+    """Removes the folders that the block made for `directory` if an InputError ends it before the first update."""
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        yield
+    except InputError:
+        lines = directory / "metrics.jsonl"
+        if directory in new and not (lines.exists() and lines.stat().st_size):
+            shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # of a folder that others use by now
+                for folder in new[1:]:
+                    folder.rmdir()
+        raise
