@@ -168,7 +168,7 @@ def test_every_experiment_is_named():
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("python -m experiments.mnist_doubling --preset paper --pool-size 8", "--pool-size"),  # a flag of another experiment
+        ("python -m experiments.mnist_doubling --preset paper --pool-size 8", "--pool-size"),  # of another experiment
         ("python -m experiments.mnist_doubling --preset papr", "papr"),
         ("python -m experiments.mnist_doubling --num-updates many", "many"),
         ("python -m experiments.mnist_doubling --num-updates 3 --cooldown-updates 9", "must be from 0 to"),
