@@ -1,9 +1,18 @@
 # `make demo` and `make test` work from nothing but Python >= 3.11 and the network: each sets up .venv and then runs.
+# `make test PYTHON=python3.12` does it with that one, and sets .venv up anew if it is of another version.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-long check format notebooks clean
+.PHONY: demo test test-slow test-long smoke check format notebooks clean
+
+ifneq ($(origin PYTHON),file)
+VERSION := import sys; print(sys.version_info[:2])
+ifneq ($(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null),$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null))
+.PHONY: $(VENV)/installed
+ANEW := of another version
+endif
+endif
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_doubling --preset cpu
@@ -19,6 +28,10 @@ test-slow: $(VENV)/installed-dev
 
 test-long: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
+
+# A training with a pool that is resumed from its checkpoint, and an evaluation: two minutes, for another Python or JAX.
+smoke: $(VENV)/installed
+	.ci/smoke $(BIN)/python
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -41,7 +54,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "vnca_jax needs Python 3.11 or newer, and $(PYTHON) is missing or older; name another one: make PYTHON=python3.12" >&2; \
 	  exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@test -z "$(ANEW)" && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@touch $@
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from benchmarks.flops import count_flops, count_traffic, find_operations
 from benchmarks.step_counts import CASES, count_operations
@@ -119,7 +119,7 @@ def test_what_is_computed_again_and_by_hand():
 
 
 def test_devices():
-    mesh, sharded = AbstractMesh((4,), ("devices",)), PartitionSpec("devices")
+    mesh, sharded = AbstractMesh((4,), ("devices",), axis_types=(AxisType.Auto,)), PartitionSpec("devices")
     mapped = jax.shard_map(jnp.matmul, mesh=mesh, in_specs=(sharded, PartitionSpec()), out_specs=sharded)
     assert count_flops(mapped, floats(12, 5), B) == 4 * DOT
     assert [(op.flops, op.devices) for op in find_operations(mapped, floats(12, 5), B)] == [(DOT, 4)]
