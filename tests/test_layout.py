@@ -40,6 +40,7 @@ ORDER = [
     "shipped",
     "checkpoint",
     "run_directory",
+    "events",
     "metrics",
     "step",
     "train",

@@ -8,7 +8,7 @@ import pytest
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
-from vnca_jax import metrics
+from vnca_jax import events, metrics
 from vnca_jax.errors import InputError
 from vnca_jax.metrics import Metrics
 
@@ -127,6 +127,14 @@ def test_tensorboard(tmp_path):
     assert starts == [1, 2]  # TensorBoard forgets what is at this step and later
     versions = [event.file_version for event in events_in(tmp_path) if event.file_version]
     assert versions == ["brain.Event:2"] * 2
+
+
+def test_checksum():
+    """The values of RFC 3720, B.4, and of the digits, by which the check is usually told."""
+    assert events.crc32c(b"123456789") == 0xE3069283
+    assert events.crc32c(bytes(32)) == 0x8A9136AA
+    assert events.crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert events.crc32c(bytes(range(32))) == 0x46DD794E
 
 
 def test_progress_bar(tmp_path, capsys):

@@ -4,18 +4,16 @@ import contextlib
 import json
 import math
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tqdm import tqdm
 
+from vnca_jax import paths
 from vnca_jax.errors import InputError
+from vnca_jax.events import EventFile
 
 METRICS = "metrics.jsonl"  # an update per line
 REPORTS = "reports.jsonl"  # a report per line
@@ -36,7 +34,8 @@ class Metrics:
             for name in (METRICS, REPORTS):
                 _drop_after(directory / name, step)
             self._file: IO[str] = open(directory / METRICS, "a")  # noqa: SIM115 (closed by `close`)
-            self._events = _start_events(directory / "tensorboard", step)
+            (directory / "tensorboard").mkdir(exist_ok=True)
+            self._events = EventFile(directory / "tensorboard", step)
         self._reported = ""
         self._bar = tqdm(total=num_updates, initial=step, unit="update", dynamic_ncols=True, smoothing=0.1)
 
@@ -44,30 +43,25 @@ class Metrics:
         """Records the terms of consecutive updates that took `seconds` together; the first made step `first_step`."""
         num_updates = len(next(iter(terms.values())))
         terms = {**terms, "seconds": np.full(num_updates, seconds / num_updates)}
-        scalars = [Summary.Value(tag=name, simple_value=float(value.mean())) for name, value in terms.items()]
+        scalars = {name: float(value.mean()) for name, value in terms.items()}
         last_step = first_step + num_updates - 1
         with self._disk_errors_reported():
             for i in range(num_updates):
                 values = {name: round(float(value[i]), 6) for name, value in terms.items()}
                 self._file.write(json.dumps({"step": first_step + i, **values}) + "\n")
             self._file.flush()
-            self._write_event(last_step, scalars)
+            self._events.add(last_step, scalars)
         self._bar.update(num_updates)
         self._bar.set_postfix_str(f"loss {terms['loss'].mean():.2f} nats{self._reported}")
 
     def add_report(self, step: int, values: dict[str, float]) -> None:
         """Records what was measured at the report of `step`."""
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         with self._disk_errors_reported():
             with open(self._directory / REPORTS, "a") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-            self._write_event(step, scalars)
+            self._events.add(step, values)
         if HELD_OUT in values:
             self._reported = f", held-out ELBO {values[HELD_OUT]:.2f}"
-
-    def _write_event(self, step: int, scalars: list[Summary.Value]) -> None:
-        self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
-        self._events.flush()
 
     def close(self) -> None:
         """Ends the bar and the files."""
@@ -82,26 +76,17 @@ class Metrics:
             yield
         except OSError as error:
             raise InputError(
-                f"The metrics cannot be written in {self._directory} ({error.strerror}); free some space and start "
-                "again with the same command."
+                f"The metrics cannot be written in {self._directory} ({paths.reason(error)}); "
+                f"{paths.remedy_of_writing(error)} and start again with the same command."
             ) from error
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The columns of a metrics.jsonl, by name; raises InputError if there is none."""
-    if not path.exists():
+    if not paths.exists(path):
         raise InputError(f"There is no file {path}; give the metrics.jsonl of a run directory.")
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in paths.read_text(path).splitlines()]
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
-
-
-def _start_events(directory, step):
-    """A file of events that makes TensorBoard forget those after `step`, which an earlier file may hold."""
-    directory.mkdir(exist_ok=True)
-    events = EventsWriter(str(directory / "events"), f".{step}")
-    events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START)))
-    events.flush()
-    return events
 
 
 def _drop_after(path, step):

@@ -106,6 +106,13 @@ def remedy(error: OSError) -> str:
     return "free some space, or name another folder" if error.errno in FULL else "name another folder"
 
 
+def remedy_of_writing(error: OSError) -> str:
+    """What to do where a run cannot be written, by what the operating system says."""
+    if error.errno in FULL:
+        return "free some space"
+    return "allow it" if error.errno in CLOSED else "see to it that it can be"
+
+
 def _mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode
