@@ -1,0 +1,1 @@
+import vnca_jax as vnca_jax  # before JAX, so that a variable that JAX does not take is a sentence

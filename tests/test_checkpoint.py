@@ -5,17 +5,24 @@ import io
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
+import modes
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny_training
 
-from vnca_jax.checkpoint import export_model, import_model
+from vnca_jax.checkpoint import Checkpoints, export_model, import_model
 from vnca_jax.errors import InputError
 
 SIZES = {"latent_size": 4, "hidden_size": 5, "num_doublings": 2, "encoder_width": 3, "encoder_depth": 1}
+
+NOT_OF_THESE_SIZES = r"{} does not hold a DoublingVNCA of the sizes that it names \(\w+\); export or copy it again\."
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +162,7 @@ def test_nothing_is_ever_unpickled(path, tmp_path):
     array = io.BytesIO()
     np.save(array, np.array([Bomb(trace)], dtype=object), allow_pickle=True)
     for leaves in (array.getvalue(), pickle.dumps(Bomb(trace))):
-        expected = f"{path} does not hold a DoublingVNCA of the sizes that it names; export or copy it again."
-        assert refusal(rewritten(path, leaves=leaves)) == expected
+        assert re.fullmatch(NOT_OF_THESE_SIZES.format(re.escape(str(path))), refusal(rewritten(path, leaves=leaves)))
     assert not trace.exists()
 
 
@@ -180,8 +186,30 @@ def test_nothing_is_ever_unpickled(path, tmp_path):
 )
 def test_sizes_that_do_not_belong_to_the_numbers(path, changes):
     _, header = import_model(path)
-    expected = f"{path} does not hold a DoublingVNCA of the sizes that it names; export or copy it again."
-    assert refusal(rewritten(path, sizes=header["sizes"] | changes)) == expected
+    said = refusal(rewritten(path, sizes=header["sizes"] | changes))
+    assert re.fullmatch(NOT_OF_THESE_SIZES.format(re.escape(str(path))), said)
+
+
+@pytest.mark.parametrize("read", ["a model", "a checkpoint"])
+def test_what_goes_wrong_in_jax_is_no_damage(path, tmp_path, monkeypatch, read):
+    """Memory that does not suffice, for example, says nothing of the file."""
+
+    def out_of_memory(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(eqx, "tree_deserialise_leaves", out_of_memory)
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", out_of_memory)
+    checkpoints = Checkpoints(tmp_path / "c", keep=1)
+    checkpoints.save(1, {"w": jnp.ones(3)})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        import_model(path) if read == "a model" else checkpoints.restore({"w": jnp.ones(3)})
+
+
+def test_a_closed_file_is_no_damage(path):
+    with modes.closed(path):
+        assert refusal(path) == f"{path} cannot be read (Permission denied); give a model.eqx or a run directory."
+    with modes.closed(path.parent):
+        assert refusal(path) == f"{path} cannot be looked at (Permission denied): allow it, or name another folder."
 
 
 def test_an_update_network_that_nobody_has_registered(path):

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 
 import jax
@@ -86,11 +87,17 @@ def test_damaged_checkpoints(tmp_path, damage):
     checkpoints.close()
     damage(tmp_path / "2")
     checkpoints = Checkpoints(tmp_path, keep=2)
-    assert restoring_refused(checkpoints, state_of(0)) == (
-        f"The checkpoint {tmp_path / '2'} cannot be read (it is damaged, or of another model); "
-        "remove that folder to go on from the one before it, or choose another --name."
-    )
+    said = r"The checkpoint {} cannot be read \(it is damaged, or of another model: \w+\); remove that folder to {}, "
+    said += r"or choose another --name\."
+    wanted = said.format(re.escape(str(tmp_path / "2")), "go on from the one before it")
+    assert re.fullmatch(wanted, restoring_refused(checkpoints, state_of(0)))
     checkpoints.close()
+    shutil.move(tmp_path / "1", tmp_path / "elsewhere")  # now it is the only one
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    wanted = said.format(re.escape(str(tmp_path / "2")), "begin anew")
+    assert re.fullmatch(wanted, restoring_refused(checkpoints, state_of(0)))
+    checkpoints.close()
+    shutil.move(tmp_path / "elsewhere", tmp_path / "1")
 
     shutil.rmtree(tmp_path / "2")  # as it says
     checkpoints = Checkpoints(tmp_path, keep=2)
@@ -108,7 +115,7 @@ def test_checkpoints_of_another_model(tmp_path):
     others += [TrainState(state.step, state.model, state.opt_state, None, jr.key(0))]
     for other in others:
         said = restoring_refused(checkpoints, place_state(other, parallel.make_mesh(1)))
-        assert "cannot be read (it is damaged, or of another model)" in said
+        assert "cannot be read (it is damaged, or of another model: ValueError)" in said
     checkpoints.close()
     gc.collect()
 

@@ -18,6 +18,7 @@ SOURCES = sorted(
 ORDER = [
     "errors",
     "paths",
+    "backend",
     "figures",
     "processes",
     "parallel",

@@ -1,5 +1,6 @@
 """Variational neural cellular automata in JAX: models, bounds and training; `vnca_jax.eval` is run as a module."""
 
+import vnca_jax.backend  # noqa: F401  # isort: split  (first, because it says which variable JAX does not take)
 from vnca_jax.bounds import bits_per_dimension, elbo, iwelbo, sample_noise
 from vnca_jax.checkpoint import export_model, import_model, pretrained
 from vnca_jax.data import load

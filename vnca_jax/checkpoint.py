@@ -21,7 +21,7 @@ import jax.random as jr
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vnca_jax import processes, shipped, update_networks
+from vnca_jax import paths, processes, shipped, update_networks
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
 
@@ -49,7 +49,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
         except OSError as error:
             raise InputError(
-                f"The folder {directory} cannot be used ({error.strerror or error}); choose another --name."
+                f"The folder {directory} cannot be used ({paths.reason(error)}); choose another --name."
             ) from error
 
     def latest_step(self) -> int | None:
@@ -69,8 +69,8 @@ class Checkpoints:
                 self._manager.save(step, args=ocp.args.StandardSave(arrays))
                 self._manager.wait_until_finished()
         except Exception as error:
-            reason = _disk_error(error)
-            if reason is None:
+            number = _disk_error(error)
+            if number is None:
                 raise
             if processes.is_first():
                 for torn in (str(step), f"{step}{TEMPORARY}"):
@@ -78,8 +78,8 @@ class Checkpoints:
             kept = [other for other in self._manager.all_steps() if other != step]
             survivor = f"the checkpoint of step {max(kept)} is intact" if kept else "there was none before it"
             raise InputError(
-                f"The checkpoint of step {step} could not be saved in {self._directory} ({reason}); {survivor}: free "
-                "some space and start again with the same command."
+                f"The checkpoint of step {step} could not be saved in {self._directory} ({os.strerror(number)}); "
+                f"{survivor}: {paths.remedy_of_writing(OSError(number, ''))} and start again with the same command."
             ) from error
 
     def restore(self, like: T) -> T:
@@ -98,11 +98,15 @@ class Checkpoints:
                     raise ValueError("another model's arrays")
                 saved = self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template)))
         except Exception as error:
-            if processes.is_loss(error):
+            if processes.is_loss(error) or isinstance(error, jax.errors.JaxRuntimeError):
                 raise
+            if closed := _closed(error):
+                raise InputError(f"The checkpoint {path} cannot be read ({closed}): allow it.") from error
+            before = any(other != step for other in self._manager.all_steps())
             raise InputError(
-                f"The checkpoint {path} cannot be read (it is damaged, or of another model); remove that folder to go "
-                "on from the one before it, or choose another --name."
+                f"The checkpoint {path} cannot be read (it is damaged, or of another model: {type(error).__name__}); "
+                f"remove that folder to {'go on from the one before it' if before else 'begin anew'}, or choose "
+                "another --name."
             ) from error
         return _unflatten(saved, like)
 
@@ -149,14 +153,20 @@ def _orbax_silenced() -> Iterator[None]:
 
 
 def _disk_error(error):
-    """What the operating system said, if it is behind `error`, else None; TensorStore puts its number in the text."""
+    """The operating system's number, if it is behind `error`, else None; TensorStore puts it in the text."""
     while error is not None:
-        if isinstance(error, OSError):
-            return error.strerror or str(error)
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
         if number := re.search(r"os_error_code='(\d+)'", str(error)):
-            return os.strerror(int(number[1]))
+            return int(number[1])
         error = error.__cause__ or error.__context__
     return None
+
+
+def _closed(error):
+    """What the operating system said, if it is behind `error` that something may not be read, else None."""
+    number = _disk_error(error)
+    return os.strerror(number) if number in paths.CLOSED else None
 
 
 # --- a model as one file: a line of JSON, then the leaves ------------------------------------------------------------
@@ -188,7 +198,7 @@ def export_model(path: Path, model: eqx.Module, *, storage: Storage = "float32",
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise InputError(
-            f"The model cannot be written to {path} ({error.strerror}); what was there is untouched."
+            f"The model cannot be written to {path} ({paths.reason(error)}); what was there is untouched."
         ) from error
 
 
@@ -199,10 +209,11 @@ def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
     Reads numbers and never runs code from the file. Raises InputError if there is none, it is not one of ours, or it is
     damaged.
     """
-    path = shipped.resolve(path)
-    file_path = path / "model.eqx" if path.is_dir() else path
-    if not file_path.exists():
-        what = f"{path} holds no model.eqx" if path.is_dir() else f"There is no file {path}"
+    path = shipped.resolve(paths.expanded(path))
+    is_folder = paths.is_folder(path)
+    file_path = path / "model.eqx" if is_folder else path
+    if not paths.exists(file_path):
+        what = f"{path} holds no model.eqx" if is_folder else f"There is no file {path}"
         raise InputError(f"{what}; give a model.eqx or a run directory that has one.")
     try:
         with open(file_path, "rb") as file:
@@ -241,11 +252,12 @@ def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
             f"{path} has the update network {network!r}, not one of {known}; if it is your own, register it first "
             "(vnca_jax.update_networks.register)."
         )
+    key = jr.key(0)
     try:
         for size in sizes.values():
             if not isinstance(size, str) and not (isinstance(size, int | float) and size <= len(leaves)):
                 raise ValueError("a size is no number and no name, or beyond what the file can hold")
-        skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=jr.key(0))
+        skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=key)
         if header.get("storage", "float32") not in get_args(Storage):
             raise ValueError("the type of its numbers is not one of ours")
         stored = np.dtype(header.get("storage", "float32"))
@@ -255,8 +267,11 @@ def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
             raise ValueError("there is more in the file")
         model = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), model, skeleton)
     except Exception as error:  # of many types, from NumPy, Equinox and the model's own checks
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            raise
         raise InputError(
-            f"{path} does not hold a {header['model']} of the sizes that it names; export or copy it again."
+            f"{path} does not hold a {header['model']} of the sizes that it names ({type(error).__name__}); export or "
+            "copy it again."
         ) from error
     return model
 

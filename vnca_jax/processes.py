@@ -23,6 +23,7 @@ import jax
 from jax._src import cloud_tpu_init, distributed  # where JAX keeps the client; Orbax takes it from there too
 from jax._src.clusters import SlurmCluster
 
+from vnca_jax import backend
 from vnca_jax.errors import STOPPED, InputError, Stopped, reported
 
 START_SECONDS = 180  # for all processes to come
@@ -104,16 +105,18 @@ def joined(asked: bool) -> Iterator[None]:
     In the block only the first process prints. If one process fails, all others end with its sentence; if one is gone,
     the others say so and end, at the latest after HEARTBEAT_SECONDS; if one does not come, after START_SECONDS. Then
     they end without Python's ordinary end of a process, which would wait for the others. Raises InputError as
-    `settings` does.
+    `settings` and `backend.check` do.
     """
     arguments = settings(asked)
     if arguments is None:
+        backend.check()
         yield
         return
     _start(arguments)
     watcher = threading.Thread(target=_watch, name="watcher", daemon=True)
     watcher.start()
     try:
+        backend.check()
         with contextlib.nullcontext() if is_first() else _silent():
             yield
     except Stopped:
@@ -271,7 +274,7 @@ def _end(sentence, code=1, *, heard=False):
     """Ends this process with a sentence, unless another of its threads is about to."""
     if not _ending.acquire(blocking=False):
         time.sleep(2 * GOODBYE_SECONDS)
-    os.write(2, f"\nerror: {sentence}\n".encode())
+    os.write(2, f"\nerror: {sentence}\n".encode(errors="backslashreplace"))
     _leave(code, {} if heard else None)
 
 

@@ -110,7 +110,7 @@ def make_steps(
             return state, jax.tree.map(lambda all, one: all.at[i].set(one), terms, step_terms)
 
         shapes = jax.eval_shape(one_step, 0, state)[1]
-        empty = jax.tree.map(lambda shape: jnp.full(max_steps, jnp.nan, shape.dtype), shapes)
+        empty = jax.tree.map(lambda shape: jnp.zeros(max_steps, shape.dtype), shapes)
         return jax.lax.fori_loop(0, num_steps, body, (state, empty))
 
     spec = _state_spec()
