@@ -2,9 +2,15 @@
 
 import contextlib
 import difflib
+import errno
+import io
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
 
 
 class InputError(Exception):
@@ -46,7 +52,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def reported() -> Iterator[None]:
     """Around a command line's work: an InputError becomes its sentence on standard error and exit code 2; training that
     diverged (FloatingPointError) likewise, with exit code 1. What Stopped says is shown too.
+
+    In the block a letter that the terminal does not have is written as an escape, and what is written after a terminal
+    or a pipe has been closed is dropped, so that the work goes on.
     """
+    with _lasting("stdout"), _lasting("stderr"):
+        yield from _reported()
+
+
+def _reported():
     try:
         yield
     except Stopped as stopped:
@@ -55,3 +69,38 @@ def reported() -> Iterator[None]:
     except (InputError, FloatingPointError) as error:
         print(f"error: {with_flags(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+@contextlib.contextmanager
+def _lasting(name: str) -> Iterator[None]:
+    """In the block `sys.stdout` or `sys.stderr` takes all text, shown or not; a notebook keeps its own."""
+    stream = getattr(sys, name)
+    if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    stream.flush()
+    raw = io.BufferedWriter(_Lasting(stream.fileno(), "wb", closefd=False))
+    lasting = io.TextIOWrapper(
+        raw, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering, write_through=name == "stderr"
+    )
+    setattr(sys, name, lasting)
+    try:
+        yield
+    finally:
+        lasting.flush()
+        setattr(sys, name, stream)
+
+
+class _Lasting(io.FileIO):
+    """A file whose reader may go: what is written then is dropped."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.fileno())
+            os.close(nothing)
+            return len(content)
