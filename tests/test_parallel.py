@@ -65,9 +65,20 @@ def test_place():
 
 @pytest.mark.parametrize(("variable", "value", "devices"), [("OTHER", "", None), ("JAX_NUM_CPU_DEVICES", "3", 3)])
 def test_cores(variable, value, devices):
-    """A device for each two-power of cores, unless the user says otherwise."""
+    """A power of two of devices, of the cores that the process may use, unless the user says otherwise."""
     script = "import jax; from vnca_jax import parallel; parallel.use_all_cores(); print(jax.local_device_count())"
     environment = {"PATH": os.environ["PATH"], "JAX_PLATFORMS": "cpu", variable: value}
     found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    expected = devices or max(2**k for k in range(4) if 2**k <= (os.cpu_count() or 1))
+    expected = devices or max(2**k for k in range(4) if 2**k <= parallel.allowed_cores())
     assert int(found.stdout) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let a process choose its cores")
+def test_allowed_cores_and_not_all():
+    """As `taskset` and schedulers leave them."""
+    core = min(os.sched_getaffinity(0))
+    script = f"import os; os.sched_setaffinity(0, [{core}]); import jax; from vnca_jax import parallel; "
+    script += "parallel.use_all_cores(); print(parallel.allowed_cores(), jax.local_device_count())"
+    environment = {"PATH": os.environ["PATH"], "JAX_PLATFORMS": "cpu"}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == "1 1\n"

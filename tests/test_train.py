@@ -20,7 +20,7 @@ from tiny_training import stateless
 
 from vnca_jax import metrics, parallel, train
 from vnca_jax.errors import InputError, Stopped
-from vnca_jax.train import TrainConfig, fit, split_seed
+from vnca_jax.train import STOPPING, TrainConfig, fit, split_seed
 
 
 def assert_same(state, other):
@@ -185,9 +185,19 @@ def test_a_run_that_is_killed_while_it_saves_ends_on_the_same_bits(uninterrupted
     assert {path.name for path in checkpoints.iterdir()} == {str(saved), "150"}  # two, and nothing torn
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    """As `nohup` has it with SIGHUP."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        tiny_training.run(tmp_path, 4, report=lambda *_: signal.raise_signal(signal.SIGHUP), report_every=2)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and steps_in(tmp_path) == 4
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on(uninterrupted, tmp_path, number):
-    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(each) for each in STOPPING]
 
     def stop(step, _):
         if step == 40:
@@ -199,7 +209,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(uninterrupted, tmp_path, 
     assert 40 < step < 150
     assert str(stopped.value) == f"Stopped at update {step}, which is saved; the same command goes on from there."
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step)]
-    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [signal.getsignal(each) for each in STOPPING] == handlers
     assert_same(tiny_training.run(tmp_path, 150), uninterrupted[1])
     assert_same_metrics(tmp_path, uninterrupted[0])
 

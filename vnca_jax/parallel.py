@@ -29,16 +29,24 @@ T = TypeVar("T")
 
 
 def use_all_cores() -> None:
-    """Makes JAX show a CPU as one device for each two-power of its cores, up to 8, unless the user has chosen a number.
+    """Makes JAX show a CPU as several devices, unless the user has chosen a number: the largest power of two, at most
+    8, for which there are cores that this process may use.
 
     Much of a narrow automaton's work is done by one thread a device, so two devices use two cores better than one does.
     Has an effect only before JAX's first computation, and none on accelerators.
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen and jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
-        cores = min(os.cpu_count() or 1, MAX_CPU_DEVICES)
+        cores = min(allowed_cores(), MAX_CPU_DEVICES)
         with contextlib.suppress(RuntimeError):  # too late: JAX has its devices
             jax.config.update("jax_num_cpu_devices", 1 << (cores.bit_length() - 1))
+
+
+def allowed_cores() -> int:
+    """The cores that this process may use, which `taskset` or a scheduler may have made fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:

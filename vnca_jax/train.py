@@ -29,6 +29,8 @@ from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 
 MAX_STEPS_PER_CALL = 100
 SECONDS_PER_CALL = 5.0
+# Ctrl-C, a scheduler that ends a job (SLURM's --signal=USR1 before it does), a terminal or ssh that is closed.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def _check_seed(seed):
@@ -125,7 +127,7 @@ def fit(
     All devices are used unless a `mesh` is given, and the key of `config.seed` unless a `key` is. The result does not
     depend on interruptions, and on the number of devices only through the order of sums. Metrics and checkpoints go to
     `directory`. Every `config.report_every` updates `report(step, model)` gets the model that would be exported then;
-    what it returns goes to `directory/reports.jsonl`. On SIGINT, SIGTERM or after `config.max_minutes` the state is
+    what it returns goes to `directory/reports.jsonl`. On a signal of STOPPING or after `config.max_minutes` the state is
     saved and Stopped raised. The host writes the metrics of some updates while the next ones run. Several processes all
     call this: the first one decides when to save and to stop (a signal to any stops all) and writes the metrics; all
     report. Raises InputError if the batch or the disk do not fit, and FloatingPointError, naming step and term, if a
@@ -246,12 +248,15 @@ def _record(metrics, first_step, terms, seconds, checkpoints):
 
 @contextmanager
 def _stop_requested():
-    """An event that SIGINT and SIGTERM set while the block runs; a second signal acts as if there were no block."""
+    """An event that STOPPING set while the block runs; a second signal acts as if there were no block.
+
+    One that is ignored, as `nohup` has it with SIGHUP, stays so.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN}
 
     def restore():
         for number, handler in previous.items():

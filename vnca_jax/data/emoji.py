@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vnca_jax import paths
+from vnca_jax import parallel, paths
 from vnca_jax.data import cache, emoji_font, emoji_names, folders, pictures
 from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.emoji_names import CodePoints
@@ -71,7 +71,7 @@ def make_dataset(pictures: list[tuple[CodePoints, bytes]], size: int, where: str
     chosen = sorted(
         (emoji_names.base_name(codes), codes, content) for codes, content in pictures if emoji_names.is_emoji(codes)
     )
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(parallel.allowed_cores()) as threads:
         images = threads.map(lambda picture: _drawn(picture[2], size, picture[1], where), chosen)
         sides: dict[bool, list] = {False: [], True: []}
         seen = set()

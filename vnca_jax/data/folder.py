@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from vnca_jax import paths
+from vnca_jax import parallel, paths
 from vnca_jax.data import folder_files, folders, image_cache, pictures
 from vnca_jax.data.dataset import Dataset, check_size
 from vnca_jax.data.folder_files import Found
@@ -143,7 +143,7 @@ def _read_digests(files: list[Path]) -> list[Picture]:
     def read(path: Path) -> Picture:
         return Picture(hashlib.sha256(paths.read_bytes(path, "replace or remove it")).digest(), path)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(parallel.allowed_cores()) as threads:
         return sorted(tqdm(threads.map(read, files), total=len(files), desc="reading", unit=" pictures", delay=2))
 
 

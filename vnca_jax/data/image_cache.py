@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from vnca_jax import paths
+from vnca_jax import parallel, paths
 from vnca_jax.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def _make(file: BinaryIO, mark: "_Mark", shape: Shape, read_image: ReadImage, na
             return np.zeros(shape[1:], np.uint8)
 
     with (
-        ThreadPoolExecutor(os.cpu_count()) as threads,
+        ThreadPoolExecutor(parallel.allowed_cores()) as threads,
         tqdm(total=count, initial=finished, desc=f"{name} {shape[1]}x{shape[2]}", unit=" images") as progress,
     ):
         for start in range(finished, count, BLOCK_IMAGES):
