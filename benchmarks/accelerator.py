@@ -30,7 +30,7 @@ from benchmarks.accelerator_parts import SEED, Part, bound_part, parts_of_step
 from benchmarks.flops import count_flops
 from benchmarks.our_step import make_step
 from benchmarks.side_by_side import GIB, describe_machine, format_table, require_folder, require_sizes, time_compilation
-from vnca_jax import conv, parallel, pool, precision
+from vnca_jax import conv, parallel, paths, pool, precision
 from vnca_jax.errors import reported
 from vnca_jax.eval import decodes_at_once
 from vnca_jax.losses import elbo_loss, pool_loss
@@ -287,4 +287,5 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     parallel.use_all_cores()
     with reported():
-        main(tyro.cli(Options, prog="python -m benchmarks.accelerator", config=(tyro.conf.FlagConversionOff,)))
+        config = (tyro.conf.FlagConversionOff,)
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.accelerator", config=config)))

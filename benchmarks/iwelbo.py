@@ -26,6 +26,7 @@ from benchmarks.side_by_side import (
     take_turns,
     time_compilation,
 )
+from vnca_jax import paths
 from vnca_jax.errors import InputError
 
 OURS, TORCH = "vnca_jax", "torch"
@@ -122,7 +123,7 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, prog="python -m benchmarks.iwelbo"))
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.iwelbo")))
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -32,6 +32,7 @@ from benchmarks.side_by_side import (
     require_torch,
     take_turns,
 )
+from vnca_jax import paths
 from vnca_jax.errors import InputError
 
 OURS, NO_POOL = "vnca_jax", "vnca_jax without a pool"
@@ -207,7 +208,7 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, prog="python -m benchmarks.pool_step"))
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.pool_step")))
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -24,6 +24,7 @@ from benchmarks.hardware import (
     predict,
 )
 from benchmarks.step_counts import MEAN_STEPS, STRONG, WEAK, Counted, count_all
+from vnca_jax import paths
 from vnca_jax.errors import reported
 from vnca_jax.memory import KEPT_SHARE
 from vnca_jax.run_directory import write_text
@@ -260,4 +261,4 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     with reported():
-        main(tyro.cli(Options, prog="python -m benchmarks.scaling"))
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.scaling")))

@@ -23,6 +23,7 @@ from benchmarks.side_by_side import (
     require_torch,
     take_turns,
 )
+from vnca_jax import paths
 from vnca_jax.errors import InputError
 
 OURS, RECOMPUTING, KEEPING = "vnca_jax", "torch recomputing steps", "torch keeping everything"
@@ -106,7 +107,7 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, prog="python -m benchmarks.train_step"))
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.train_step")))
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -18,11 +18,11 @@ from jaxtyping import Float, Shaped, UInt8
 
 from experiments import cli
 from experiments.cli import Preset
-from vnca_jax import data
+from vnca_jax import data, paths
 from vnca_jax.checkpoint import import_model
 from vnca_jax.data import Dataset
 from vnca_jax.errors import InputError
-from vnca_jax.run_directory import claim, write_json
+from vnca_jax.run_directory import check_name, claim, write_json
 
 IMAGES_AT_ONCE = 50
 
@@ -59,6 +59,9 @@ class RunConfig:
     """Seed of all that is drawn."""
     data_dir: Path | None = None
     """Folder with the official files, MNIST's too for the labels; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
+
+    def __post_init__(self):
+        check_name(self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,16 +152,16 @@ def start(experiment: str, config: Config) -> Iterator[Analysis]:
         cli.print_pictures(analysis.drawn)
 
 
-def _load(experiment: str, paths: Sequence[Path], run: RunConfig) -> list[Trained]:
-    if not paths:
-        paths = [run.out / experiment / run.preset]
-        if not (paths[0] / "model.eqx").exists():
-            print(f"No checkpoint was given and {paths[0]} holds no model: training it first.")
+def _load(experiment: str, given: Sequence[Path], run: RunConfig) -> list[Trained]:
+    if not given:
+        given = [run.out / experiment / run.preset]
+        if not paths.exists(given[0] / "model.eqx"):
+            print(f"No checkpoint was given and {given[0]} holds no model: training it first.")
             module = importlib.import_module(f"experiments.{experiment}")
             preset = module.PRESETS[run.preset]
             wanted = dataclasses.replace(preset.run, preset=run.preset, out=run.out)
             module.main(dataclasses.replace(preset, run=wanted))
-    return [Trained(*import_model(path), path) for path in paths]
+    return [Trained(*import_model(path), path) for path in given]
 
 
 def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."]) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from experiments import cli, elbo, pictures
+from experiments import checks, cli, elbo, pictures
 from experiments.run import start
 from vnca_jax.models import ConvVAE
 
@@ -26,6 +26,7 @@ class ModelConfig:
 
 def main(experiment: str, config: cli.Config, **changes: Any) -> None:
     """Trains or resumes, evaluates and draws."""
+    checks.check_model((config.model, config.loss), lambda key: elbo.build(ConvVAE, config, key=key, **changes)[0])
     with start(experiment, config, config.model.image_size) as run:
         model, loss = elbo.build(ConvVAE, config, key=run.keys.init, **changes)
         state = run.fit(model, loss, report=pictures.reporter(run, key=run.keys.draw))

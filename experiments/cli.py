@@ -12,9 +12,10 @@ from typing import Any, Literal
 import jax
 import tyro
 
-from vnca_jax import parallel, precision, processes
+from vnca_jax import backend, parallel, paths, precision, processes
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
+from vnca_jax.run_directory import check_name
 from vnca_jax.train import TrainConfig
 
 Preset = Literal["cpu", "paper"]
@@ -55,6 +56,7 @@ class RunConfig:
 
     def __post_init__(self):
         check_at_least(self, {"num_samples": 1, "limit": 2})
+        check_name(self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,7 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Call
     preset = wanted if wanted in presets else "cpu"  # tyro refuses another
     config = dataclasses.replace(presets[preset], run=dataclasses.replace(presets[preset].run, preset=preset))
     with reported():
-        config = tyro.cli(
+        flags = tyro.cli(
             type(config),
             args=sys.argv[1:],
             default=config,
@@ -91,10 +93,12 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Call
             description=docstring,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
+        config = paths.expanded_in(flags)
         if hasattr(config.run, "distributed"):
             with processes.joined(config.run.distributed), precision.use_compute_dtype(config.run.compute_dtype):
                 run(config)
         else:  # an analysis, which one process does
+            backend.check()
             run(config)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments import cli
 from experiments.published import DIGITS_TEST_IMAGES, PUBLISHED, Published
+from vnca_jax import paths
 from vnca_jax.errors import InputError
 
 # Flags that change no number but through the order of sums; those of an experiment's analysis come on top.
@@ -140,9 +141,10 @@ def find_results(folders: Iterable[Path]) -> tuple[list[Result], list[str]]:
     """The results of all runs under `folders`, by path, and a sentence for each results.json that is none."""
     results, warnings = {}, []
     for folder in folders:
-        if not folder.is_dir():
+        if not paths.is_folder(folder):
             raise InputError(f"--runs is {folder}, but there is no such folder; name folders that hold runs.")
-        for path in sorted(folder.rglob("results.json")):
+        inside = [inside for inside, folders, files in paths.walk(folder) if "results.json" in (*folders, *files)]
+        for path in sorted(place / "results.json" for place in inside):
             try:
                 if (result := read_result(path)) is not None:
                     results.setdefault(path.resolve(), result)
@@ -154,7 +156,7 @@ def find_results(folders: Iterable[Path]) -> tuple[list[Result], list[str]]:
 
 def read_result(path: Path) -> Result | None:
     """A run's results.json, None for an analysis'; raises one of NOT_A_RUN if it is not whole, or of another kind."""
-    facts = json.loads(path.read_text())
+    facts = json.loads(paths.read_text(path))
     if "analysis" in facts or facts["experiment"] == "ablations":
         return None
     evaluation, config = facts["evaluation"], dict(facts["config"])

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.random as jr
 
-from experiments import cli, elbo, pictures
+from experiments import checks, cli, elbo, pictures
 from experiments.run import start
 from vnca_jax.models import DoublingVNCA
 
@@ -38,6 +38,7 @@ class ModelConfig:
 
 def main(experiment: str, config: cli.Config, *, pictured: bool = True, **changes: Any) -> None:
     """Trains or resumes, evaluates, and draws if it is to be `pictured`."""
+    checks.check_model((config.model, config.loss), lambda key: elbo.build(DoublingVNCA, config, key=key, **changes)[0])
     with start(experiment, config, config.model.image_size) as run:
         model, loss = elbo.build(DoublingVNCA, config, key=run.keys.init, **changes)
         sample_key, growth_key = jr.split(run.keys.draw)

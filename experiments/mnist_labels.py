@@ -19,7 +19,7 @@ import tyro
 from jaxtyping import UInt8
 
 from experiments.cli import command_of, print_pictures, versions
-from vnca_jax import data, figures
+from vnca_jax import data, figures, paths
 from vnca_jax.data import mnist
 from vnca_jax.data.matching import Matching, match
 from vnca_jax.errors import InputError, reported
@@ -102,4 +102,4 @@ def write_csv(path: Path, matching: Matching, labels: UInt8[np.ndarray, " n"]) -
 
 if __name__ == "__main__":
     with reported():
-        main(tyro.cli(Options, prog="python -m experiments.mnist_labels", description=__doc__))
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m experiments.mnist_labels", description=__doc__)))

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.random as jr
 
-from experiments import cli, pictures, resilience
+from experiments import checks, cli, pictures, resilience
 from experiments.run import start
-from vnca_jax import pool
+from vnca_jax import parallel, pool
 from vnca_jax.errors import InputError
 from vnca_jax.losses import Loss, pool_loss
 from vnca_jax.models import NonDoublingVNCA
@@ -107,8 +107,9 @@ def build(config: cli.Config, *, key: Any) -> tuple[NonDoublingVNCA, Loss]:
 
 def main(experiment: str, config: cli.Config) -> None:
     """Trains or resumes, evaluates, measures stability and healing, and draws."""
+    pool.check_sizes(config.loss.pool_size, config.train.batch_size, parallel.make_mesh(config.run.num_devices).size)
+    checks.check_model((config.model, config.loss), lambda key: build(config, key=key)[0])
     with start(experiment, config, config.model.image_size) as run:
-        pool.check_sizes(config.loss.pool_size, config.train.batch_size, run.mesh.size)
         model, loss = build(config, key=run.keys.init)
         sample_key, resilience_key = jr.split(run.keys.draw)
         state = run.fit(model, loss, report=pictures.reporter(run, key=sample_key))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from vnca_jax import data, parallel, precision, shipped
+from vnca_jax import backend, data, parallel, paths, precision, shipped
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -46,7 +46,7 @@ class Options:
 def main(options: Options) -> None:
     """Compares, writes the files and their checksums."""
     model, header = import_model(options.run)
-    if not (options.run / "results.json").exists():
+    if not paths.exists(options.run / "results.json"):
         raise InputError(f"{options.run} has no results.json; release a run that has been evaluated.")
     folder = options.pretrained / options.name
     export_model(folder / "model.eqx", model, storage="float16", **{fact: header.get(fact) for fact in FACTS})
@@ -65,7 +65,7 @@ def main(options: Options) -> None:
         raise InputError(
             f"Rounding {options.run} to float16 moves its bound by {change:.4f} nats, more than {TOLERANCE}."
         )
-    results = json.loads((options.run / "results.json").read_text())
+    results = json.loads(paths.read_text(options.run / "results.json"))
     results["release"] = {"storage": "float16", "change_of_iwelbo_nats": change, "num_images": len(images)}
     write_json(folder / "results.json", results)
     files = sorted(path for path in options.pretrained.glob("*/*") if path.is_file())
@@ -78,4 +78,5 @@ if __name__ == "__main__":
     parallel.use_all_cores()
     keep_compiled()
     with reported():
-        main(tyro.cli(Options, prog="python -m experiments.release", description=__doc__))
+        backend.check()
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m experiments.release", description=__doc__)))

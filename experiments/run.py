@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import UInt8
 
+from experiments import checks
 from experiments.cli import Config, as_flags, command_of, defaults_of, flags_of, print_pictures, versions
-from vnca_jax import data, metrics, parallel, processes
+from vnca_jax import data, metrics, parallel, paths, processes
 from vnca_jax.checkpoint import export_model
 from vnca_jax.data import Dataset, evenly_spread
 from vnca_jax.errors import InputError
@@ -135,6 +136,8 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     _check_same_flags(flags)
     mesh = parallel.make_mesh(config.run.num_devices)
     parallel.check_divisible("batch_size", config.train.batch_size, mesh.size)
+    with checks.flag_named(config.model, "num_doublings", "image_size"):
+        data.check_image_size(config.data.dataset, image_size)
     dataset, validation = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir), None
     if config.data.hold_out:
         dataset, validation = dataset.held_out()
@@ -165,7 +168,7 @@ def _check_same_flags(flags: dict[str, Any]) -> None:
 
 def _check_shared(directory: Path) -> None:
     """Raises InputError if this process does not see the directory that the first one has made."""
-    if not (directory / "config.json").exists():
+    if not paths.exists(directory / "config.json"):
         raise InputError(
             f"{directory} is not on this host ({platform.node()}) what the first process has made there; choose a "
             "folder with --out that all hosts share."
@@ -175,7 +178,7 @@ def _check_shared(directory: Path) -> None:
 @contextlib.contextmanager
 def _removed_if_nothing_came(directory: Path) -> Iterator[None]:
     """Removes the folders that the block made for `directory` if an InputError ends it before the first update."""
-    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    new = [folder for folder in (directory, *directory.parents) if not paths.exists(folder)]
     try:
         yield
     except InputError:

@@ -22,6 +22,7 @@ import tyro
 
 from experiments.comparison import Comparison, Row, compare
 from experiments.published import Published
+from vnca_jax import paths
 from vnca_jax.errors import InputError, reported
 from vnca_jax.run_directory import write_text
 
@@ -244,9 +245,9 @@ def in_readme(path: Path, comparison: Comparison) -> str:
     """The text of `path` with the table between MARKERS rewritten; raises InputError unless each is there once."""
     begin, end = MARKERS
     try:
-        text = path.read_text()
-    except (OSError, ValueError) as error:
-        raise InputError(f"--readme is {path}, which cannot be read ({error}); name a Markdown file.") from error
+        text = paths.read_text(path)
+    except InputError as error:
+        raise InputError(f"--readme is {path}, but it must be a Markdown file. {error}") from error
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     if text.count(begin) != 1 or text.count(end) != 1 or end not in rest:
@@ -258,4 +259,4 @@ def in_readme(path: Path, comparison: Comparison) -> str:
 
 if __name__ == "__main__":
     with reported():
-        main(tyro.cli(Options, prog="python -m experiments.table", description=Options.__doc__))
+        main(paths.expanded_in(tyro.cli(Options, prog="python -m experiments.table", description=Options.__doc__)))

@@ -194,3 +194,15 @@ def test_batch_order_refuses_sizes():
             batch_order(jr.key(0), 0, *sizes)
     with pytest.raises(InputError, match="^1 steps of 1023 out of 4000000 images need .* up to 4092000000, beyond"):
         batch_order(jr.key(0), 0, 1, 1023, 4_000_000)
+
+
+def test_a_size_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    """Of files that are not there, and which would be looked for otherwise."""
+    for name, size, sentence in (
+        ("binarized_mnist", 16, "28x28 pixels, which cannot be centred in 16x16: choose a size of at least 28"),
+        ("fashion_mnist", 33, "28x28 pixels, which cannot be centred in 33x33: choose a size of at least 28"),
+        ("celeba", 16, "64x64 pixels, which cannot be centred in 16x16: choose a size of at least 64"),
+    ):
+        with pytest.raises(InputError) as error:
+            data.load_padded(name, size, data_dir=tmp_path / "nothing")
+        assert str(error.value) == f"{name} has images of {sentence} that differs from it by an even number."

@@ -1,6 +1,9 @@
 """Paths that a user has named: what is closed, where the home folder is, texts as people have them."""
 
+import dataclasses
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import modes
@@ -10,6 +13,8 @@ from tiny_pictures import use_tmp_path_only
 from vnca_jax import data, paths
 from vnca_jax.data import folders
 from vnca_jax.errors import InputError
+
+ROOT = Path(__file__).parent.parent
 
 
 def refused(function, *arguments, **options) -> str:
@@ -104,3 +109,56 @@ def test_every_dataset_in_a_closed_folder(tmp_path, monkeypatch, name, closed):
         if not name.startswith("folder"):
             monkeypatch.setenv("VNCA_DATA_DIR", str(given))
             assert "(Permission denied): allow it" in refused(data.load, name, download=False)
+
+
+# Flags
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Options."""
+
+    out: Path = Path("runs")
+    ckpt: tuple[Path, ...] = ()
+    json: Path | None = None
+    name: str = "~/a"
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """Parts of options."""
+
+    part: Part
+    other: Path
+
+
+def test_all_paths_among_options(monkeypatch):
+    monkeypatch.setenv("HOME", "/h")
+    given = Whole(Part(Path("~/runs"), (Path("pretrained:x"), Path("~/b")), None), Path("~"))
+    assert paths.expanded_in(given) == Whole(
+        Part(Path("/h/runs"), (Path("pretrained:x"), Path("/h/b")), None, "~/a"), Path("/h")
+    )
+
+
+def test_every_command_expands_its_flags():
+    """Each call of tyro.cli stands in one of expanded_in, or its result is the argument of one."""
+    files = [path for folder in ("vnca_jax", "experiments", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    calls = 0
+    for path in files:
+        source = path.read_text()
+        count = source.count("tyro.cli(")
+        calls += count
+        assert source.count("paths.expanded_in(") == count, path
+    assert calls >= 9
+
+
+@pytest.mark.parametrize("flag", ["--data-dir=~/pictures", "--data-dir ~/pictures"])
+def test_home_after_an_equals_sign(tmp_path, flag):
+    command = [sys.executable, "-m", "experiments.mnist_doubling", "--preset", "cpu", "--dataset", "folder_binary"]
+    command += ["--out=~/runs", *flag.split()]
+    variables = os.environ | {"HOME": str(tmp_path), "VNCA_CACHE_DIR": str(tmp_path / "cache")}
+    ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stderr == (
+        f"error: --data-dir is {tmp_path}/pictures, which does not exist: name the folder that holds your pictures.\n"
+    )
+    assert not (ROOT / "~").exists()

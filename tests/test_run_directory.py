@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import modes
 import pytest
 
+from experiments import analysis, cli
 from vnca_jax import run_directory
 from vnca_jax.errors import InputError
-from vnca_jax.run_directory import check_config, claim, write_json
+from vnca_jax.run_directory import check_can_be_written, check_config, check_name, claim, write_json
 
 ROOT = Path(__file__).parent.parent
 CLAIM = """
@@ -120,7 +122,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})  # a bug, which still must not destroy what is there
 
-    def fill_the_disk(path, text):
+    def fill_the_disk(path, text, **_):
         with open(path, "w") as file:
             file.write(text[:5])
         raise OSError(28, "No space left on device")
@@ -138,3 +140,74 @@ def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_json(path, {"c": 3})
     assert json.loads(path.read_text()) == {"a": [1.5, "é"]}
+
+
+def test_what_cannot_be_written_is_found_before_training(tmp_path):
+    directory = tmp_path / "run"
+    (directory / "checkpoints").mkdir(parents=True)
+    (directory / "metrics.jsonl").touch()
+    for path in (directory / "metrics.jsonl", directory / "checkpoints", directory):
+        with modes.closed(path, 0o555), pytest.raises(InputError) as error, claim(directory):
+            pass
+        assert str(error.value) == (
+            f"The run directory {directory} cannot be written (Permission denied: {path.name}); choose another with "
+            "--out."
+        )
+    with modes.closed(tmp_path), pytest.raises(InputError) as error, claim(directory):
+        pass
+    assert "(Permission denied)" in str(error.value) and "free some space" not in str(error.value)
+    with modes.closed(directory, 0o555), pytest.raises(InputError) as error:
+        write_json(directory / "results.json", {})
+    assert str(error.value) == (
+        f"{directory / 'results.json'} cannot be written (Permission denied); choose another folder."
+    )
+    with claim(directory):
+        pass
+
+
+def test_a_configuration_that_is_closed(tmp_path):
+    check_config(tmp_path, {"seed": 0}, frozenset())
+    with (
+        modes.closed(tmp_path / "config.json"),
+        pytest.raises(InputError, match="config.json cannot be read .Permission"),
+    ):
+        check_config(tmp_path, {"seed": 0}, frozenset())
+
+
+def test_a_configuration_that_another_system_has_rewritten(tmp_path):
+    check_config(tmp_path, {"seed": 0}, frozenset())
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    check_config(tmp_path, {"seed": 0}, frozenset())
+
+
+def test_where_one_file_goes(tmp_path):
+    def refused(path):
+        with pytest.raises(InputError) as error:
+            check_can_be_written("--json", path)
+        return str(error.value)
+
+    check_can_be_written("--json", tmp_path / "found.json")
+    nowhere = tmp_path / "nowhere" / "x"
+    assert refused(nowhere) == f"--json is {nowhere}, but there is no folder {nowhere.parent}; make it first."
+    assert refused(tmp_path) == f"--json is {tmp_path}, which is a folder; name another file."
+    with modes.closed(tmp_path, 0o555):
+        assert refused(tmp_path / "x").endswith("/x, which cannot be written (Permission denied); name another file.")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..", "~/x"])
+def test_names_that_lead_out(name):
+    with pytest.raises(InputError) as error:
+        check_name(name)
+    assert str(error.value) == f"--name is {name}, which leads out of --out: give a name, and the folder with --out."
+
+
+def test_names_that_do_not():
+    for name in ("", "cpu", "a.b", "beta100/seed3", "..x"):
+        check_name(name)
+
+
+def test_both_kinds_of_runs_check_their_names():
+    for config in (cli.RunConfig, analysis.RunConfig):
+        with pytest.raises(InputError, match=r"^--name is ../../x, which leads out of --out"):
+            config(name="../../x")

@@ -283,7 +283,7 @@ def test_refusals(tmp_path):
         table.main(table.Options(runs=(tmp_path / "file",)))
     with pytest.raises(InputError, match=f"{tmp_path}/file/table.md cannot be written"):
         table.main(table.Options(runs=(tmp_path,), out=tmp_path / "file"))
-    with pytest.raises(InputError, match="--readme is /nowhere/README.md, which cannot be read"):
+    with pytest.raises(InputError, match="--readme is /nowhere/README.md, but it must be a Markdown file. /nowhere/"):
         table.main(table.Options(runs=(tmp_path,), out=tmp_path, readme=Path("/nowhere/README.md")))
     command = [sys.executable, "-m", "experiments.table", "--runs", str(tmp_path), "/nowhere/runs"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

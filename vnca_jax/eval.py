@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from vnca_jax import bounds, data, models, parallel, precision, processes
+from vnca_jax import bounds, data, models, parallel, paths, precision, processes
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
-from vnca_jax.run_directory import write_json
+from vnca_jax.run_directory import check_can_be_written, write_json
 from vnca_jax.train import split_seed
 
 DECODE_BYTES = {"cpu": 1 << 25}  # of the largest activation, for latents that are decoded at once
@@ -190,8 +190,8 @@ def main(options: Options) -> Evaluation:
     for flag, value, smallest in (("--limit", options.limit, 2), ("--num-samples", options.num_samples, 1)):
         if value is not None and value < smallest:
             raise InputError(f"{flag} is {value}, but must be at least {smallest}.")
-    if options.json and not options.json.absolute().parent.is_dir():
-        raise InputError(f"--json is {options.json}, but there is no folder {options.json.parent}; make it first.")
+    if options.json:
+        check_can_be_written("--json", options.json)
     model, header = import_model(options.ckpt)
     if options.num_steps is not None:
         if not hasattr(model, "num_steps"):
@@ -219,7 +219,9 @@ def command(prog: str, arguments: list[str]) -> None:
     keep_compiled()
     with reported():
         config = (tyro.conf.FlagCreatePairsOff,)
-        options = tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__, config=config)
+        options = paths.expanded_in(
+            tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__, config=config)
+        )
         with processes.joined(options.distributed), precision.use_compute_dtype(options.compute_dtype):
             main(options)
 

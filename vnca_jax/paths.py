@@ -1,17 +1,20 @@
 """Paths that a user has named: expanded, looked at and read in one place; what goes wrong there is one sentence."""
 
 import codecs
+import dataclasses
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from vnca_jax.errors import InputError
 
 NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR)
 CLOSED = (errno.EACCES, errno.EPERM)
 FULL = (errno.ENOSPC, errno.EDQUOT)
+T = TypeVar("T")
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -23,6 +26,18 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"{os.fspath(path)} begins with a home folder that this machine does not know: write the whole path."
         ) from error
+
+
+def expanded_in(options: T) -> T:
+    """A dataclass of options, and of parts that are such, with all the paths among them expanded."""
+    if isinstance(options, Path):
+        return expanded(options)
+    if isinstance(options, tuple | list):
+        return type(options)(map(expanded_in, options))
+    if not dataclasses.is_dataclass(options) or isinstance(options, type):
+        return options
+    changes = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return dataclasses.replace(options, **{name: expanded_in(value) for name, value in changes.items()})
 
 
 def exists(path: Path) -> bool:
@@ -38,6 +53,11 @@ def is_folder(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether `path` is a file and no folder; InputError where a closed folder does not let us know."""
     return (mode := _mode(path)) is not None and not stat.S_ISDIR(mode)
+
+
+def allows(path: Path, mode: int) -> bool:
+    """Whether this process may do with `path` what `mode` says (os.R_OK, os.W_OK, os.X_OK)."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def names_in(folder: Path) -> list[str]:

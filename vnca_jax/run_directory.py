@@ -1,6 +1,7 @@
 """A run directory: which process may write in it, and what the run was started with."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -8,7 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vnca_jax import paths
 from vnca_jax.errors import InputError
+
+# What a run adds to or replaces in its directory.
+WRITTEN = ("config.json", "metrics.jsonl", "reports.jsonl", "tensorboard", "checkpoints", "reports", "figures")
 
 
 @contextlib.contextmanager
@@ -20,10 +25,11 @@ def claim(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _check_writable(directory)
         file = open(directory / ".lock", "a")  # noqa: SIM115 (closed below, after the lock has done its work)
     except OSError as error:
         raise InputError(
-            f"The run directory {directory} cannot be written ({error.strerror}); choose another with --out."
+            f"The run directory {directory} cannot be written ({paths.reason(error)}); choose another with --out."
         ) from error
     with file:
         try:
@@ -33,6 +39,30 @@ def claim(directory: Path) -> Iterator[None]:
                 f"The run directory {directory} is in use by another process; wait for it, or choose another --name."
             ) from error
         yield
+
+
+def _check_writable(directory: Path) -> None:
+    """Raises OSError for the first of what a run writes that is there and closed: before the training, not after it."""
+    for path in (directory, *(directory / name for name in WRITTEN)):
+        if paths.exists(path) and not paths.allows(path, os.W_OK | (os.X_OK if paths.is_folder(path) else 0)):
+            raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: {path.name}")
+
+
+def check_can_be_written(flag: str, path: Path) -> None:
+    """Raises InputError unless a file can be made at `path`, which `flag` names: before the work, not after it."""
+    folder = path.absolute().parent
+    if not paths.is_folder(folder):
+        raise InputError(f"{flag} is {path}, but there is no folder {path.parent}; make it first.")
+    closed = not paths.allows(folder, os.W_OK | os.X_OK) or (paths.exists(path) and not paths.allows(path, os.W_OK))
+    if closed or paths.is_folder(path):
+        what = "is a folder" if paths.is_folder(path) else "cannot be written (Permission denied)"
+        raise InputError(f"{flag} is {path}, which {what}; name another file.")
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for a name of a run that would lead out of the folder of all runs."""
+    if name.startswith("~") or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"--name is {name}, which leads out of --out: give a name, and the folder with --out.")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -45,14 +75,13 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another folder."
-        ) from error
+        what = "free some space or " if error.errno in paths.FULL else ""
+        raise InputError(f"{path} cannot be written ({paths.reason(error)}); {what}choose another folder.") from error
 
 
 def check_config(
@@ -64,9 +93,10 @@ def check_config(
     that the run did not know yet had its default. Raises InputError that names the first flag that differs.
     """
     path = directory / "config.json"
-    if path.exists():
+    if paths.exists(path):
+        text = paths.read_text(path)
         try:
-            started_with = json.loads(path.read_text())
+            started_with = json.loads(text)
             if not isinstance(started_with, dict):
                 raise ValueError
         except (ValueError, RecursionError) as error:

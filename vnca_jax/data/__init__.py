@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vnca_jax.data import binarized_mnist, celeba, coloured_digits, digits, emoji, fashion_mnist, folder
-from vnca_jax.data.dataset import Dataset, check_size, evenly_spread
+from vnca_jax.data.dataset import Dataset, borders, check_size, evenly_spread
 from vnca_jax.data.labels import labelled
 from vnca_jax.errors import InputError, did_you_mean
 
@@ -62,10 +62,21 @@ def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> 
     One's own pictures, which can be had in many sizes, are never padded. Raises InputError as `load` and
     `Dataset.padded` do.
     """
+    check_image_size(name, image_size)
     name = folder.registered_name(name)
     own = name in (folder.NAME, folder.BINARY_NAME)
     size = image_size if own or image_size in SIZES.get(name, ()) else None
     return load(name, size=size, data_dir=data_dir).padded(image_size)
+
+
+def check_image_size(name: str, image_size: int) -> None:
+    """Raises InputError, before any file is read, where `load_padded` would for want of a size."""
+    name = folder.registered_name(name)
+    if name in (folder.NAME, folder.BINARY_NAME) or image_size in SIZES.get(name, ()):
+        _check(name, image_size)
+    else:
+        side = _check(name, None)
+        borders(name, (side, side), image_size)
 
 
 def _check(name: str, size: int | None) -> int:

@@ -103,7 +103,7 @@ def _all_files(data_dir: Path) -> dict[str, Path]:
 
 def _search(cache_folder: Path) -> dict[str, Path] | None:
     """The official files in the first folder that has all three, among those that nobody named on the command line."""
-    kept = [cache_folder] if os.access(cache_folder, os.R_OK | os.X_OK) else []
+    kept = [cache_folder] if paths.allows(cache_folder, os.R_OK | os.X_OK) else []
     for folder in (*folders.named_folders(), *folders.kaggle_folders(), *kept):
         files = _find_files(folder)
         if len(files) == len(TEXT_SHA256):

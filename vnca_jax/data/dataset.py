@@ -50,15 +50,9 @@ class Dataset:
         Raises InputError where the border would be negative or not equally wide on both sides.
         """
         _, height, width, _ = self.train.shape
-        borders = (size - height, size - width)
-        if any(border < 0 or border % 2 for border in borders):
-            raise InputError(
-                f"{self.name} has images of {height}x{width} pixels, which cannot be centred in {size}x{size}: "
-                f"choose a size of at least {max(height, width)} that differs from it by an even number."
-            )
-        if not any(borders):
+        top, left = borders(self.name, (height, width), size)
+        if not (top or left):
             return self
-        top, left = (border // 2 for border in borders)
         widths = ((0, 0), (top, top), (left, left), (0, 0))
         return replace(self, train=np.pad(self.train, widths), test=np.pad(self.test, widths))
 
@@ -67,6 +61,21 @@ def evenly_spread(rows: UInt8[np.ndarray, "n *shape"], count: int | None) -> UIn
     """`count` of the rows (None, or more than there are: all), row floor(i n / count) for each i."""
     count = min(count or len(rows), len(rows))
     return rows[np.arange(count) * len(rows) // count]
+
+
+def borders(name: str, image_size: tuple[int, int], size: int) -> tuple[int, int]:
+    """How wide the border is above and below, and on the left and right, of images centred in `size` x `size` pixels.
+
+    Raises InputError, with the dataset's `name`, where it would be negative or not equally wide on both sides.
+    """
+    height, width = image_size
+    both = (size - height, size - width)
+    if any(border < 0 or border % 2 for border in both):
+        raise InputError(
+            f"{name} has images of {height}x{width} pixels, which cannot be centred in {size}x{size}: "
+            f"choose a size of at least {max(height, width)} that differs from it by an even number."
+        )
+    return both[0] // 2, both[1] // 2
 
 
 def check_size(name: str, size: int, sizes: tuple[int, ...]) -> None:

@@ -50,4 +50,4 @@ def is_writable(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
-    return os.access(folder, os.W_OK)
+    return paths.allows(folder, os.W_OK | os.X_OK)

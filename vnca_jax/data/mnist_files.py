@@ -67,7 +67,7 @@ def read_split(
     kept = folders.cache_folder(cache_dir) / files.name
     named = [*([paths.expanded(data_dir)] if data_dir else []), *folders.named_folders()]
     named = [folder / subfolder for folder in named for subfolder in (".", *files.subfolders)]
-    named += [kept] if os.access(kept, os.R_OK | os.X_OK) else []
+    named += [kept] if paths.allows(kept, os.R_OK | os.X_OK) else []
     found = {name: content for name in FILES[split] if (content := _find(files, name, named)) is not None}
     if len(found) < len(FILES[split]):
         if (copy := _read_tfds(files, split)) is not None:
