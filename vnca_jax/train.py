@@ -127,11 +127,11 @@ def fit(
     All devices are used unless a `mesh` is given, and the key of `config.seed` unless a `key` is. The result does not
     depend on interruptions, and on the number of devices only through the order of sums. Metrics and checkpoints go to
     `directory`. Every `config.report_every` updates `report(step, model)` gets the model that would be exported then;
-    what it returns goes to `directory/reports.jsonl`. On a signal of STOPPING or after `config.max_minutes` the state is
-    saved and Stopped raised. The host writes the metrics of some updates while the next ones run. Several processes all
-    call this: the first one decides when to save and to stop (a signal to any stops all) and writes the metrics; all
-    report. Raises InputError if the batch or the disk do not fit, and FloatingPointError, naming step and term, if a
-    term is not finite.
+    what it returns goes to `directory/reports.jsonl`. On a signal of STOPPING or after `config.max_minutes` the state
+    is saved and Stopped raised. The host writes the metrics of some updates while the next ones run. Several processes
+    all call this: the first one decides when to save and to stop (a signal to any stops all) and writes the metrics;
+    all report. Raises InputError if the batch or the disk do not fit, and FloatingPointError, naming step and term, if
+    a term is not finite.
     """
     started_at = time.monotonic()
     directory, mesh = Path(directory), mesh or parallel.make_mesh()
