@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, Shaped, UInt8
 from PIL import Image
 
+from vnca_jax import paths
 from vnca_jax.errors import InputError
 
 Images = Float[np.ndarray, "n h w c"]
@@ -233,6 +234,7 @@ def _save(path: Path, picture: Image.Image, **options: Any) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
+        room = "make room or " if error.errno in paths.FULL else ""
         raise InputError(
-            f"the picture {path} could not be written ({error.strerror or error}); make room or choose another folder"
+            f"the picture {path} could not be written ({paths.reason(error)}); {room}choose another folder"
         ) from error
