@@ -211,3 +211,10 @@ def test_both_kinds_of_runs_check_their_names():
     for config in (cli.RunConfig, analysis.RunConfig):
         with pytest.raises(InputError, match=r"^--name is ../../x, which leads out of --out"):
             config(name="../../x")
+
+
+def test_without_what_windows_lacks():
+    program = "import os, signal, sys; sys.modules['fcntl'] = None; del signal.SIGHUP, signal.SIGUSR1, os.getuid\n"
+    program += "import vnca_jax.eval; print(len(vnca_jax.train.STOPPING))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == ("2\n", 0), ended.stderr

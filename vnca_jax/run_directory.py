@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from vnca_jax import paths
 from vnca_jax.errors import InputError
@@ -26,19 +27,20 @@ def claim(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _check_writable(directory)
-        file = open(directory / ".lock", "a")  # noqa: SIM115 (closed below, after the lock has done its work)
+        lock = filelock.FileLock(directory / ".lock", blocking=False, thread_local=False)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(
+            f"The run directory {directory} is in use by another process; wait for it, or choose another --name."
+        ) from error
     except OSError as error:
         raise InputError(
             f"The run directory {directory} cannot be written ({paths.reason(error)}); choose another with --out."
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"The run directory {directory} is in use by another process; wait for it, or choose another --name."
-            ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _check_writable(directory: Path) -> None:

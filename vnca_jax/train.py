@@ -30,7 +30,9 @@ from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 MAX_STEPS_PER_CALL = 100
 SECONDS_PER_CALL = 5.0
 # Ctrl-C, a scheduler that ends a job (SLURM's --signal=USR1 before it does), a terminal or ssh that is closed.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)  # Windows has the first two
 
 
 def _check_seed(seed):

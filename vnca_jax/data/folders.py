@@ -31,7 +31,9 @@ def cache_folder(cache_dir: Path | None) -> Path:
 
     Programs are not kept in the last of these, which others might fill (`own_cache_folder`).
     """
-    return own_cache_folder(cache_dir) or Path(tempfile.gettempdir(), f"vnca_jax-{os.getuid()}")
+    return own_cache_folder(cache_dir) or Path(
+        tempfile.gettempdir(), f"vnca_jax-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    )
 
 
 def own_cache_folder(cache_dir: Path | None = None) -> Path | None:
