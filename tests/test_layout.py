@@ -1,6 +1,8 @@
 """The house rules that a parser can check: who imports whom, how long files and functions are, one version."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ ORDER = [
     "paths",
     "backend",
     "figures",
+    "private_jax",
     "processes",
     "parallel",
     "precision",
@@ -148,6 +151,16 @@ def test_what_is_too_long():
 )
 def test_the_rules_catch_what_they_should(file, line, rules):
     assert broken_rules(line, file) == [f"{file} {rule}" for rule in rules]
+
+
+def test_jax_s_own_modules_are_imported_where_they_are_used():
+    """The package, with what several processes need of them, imports where JAX has renamed them."""
+    program = "import sys; import jax, orbax.checkpoint; sys.modules['jax._src.clusters'] = None\n"
+    program += "sys.modules['jax._src.distributed'] = None; sys.modules['jax._src.cloud_tpu_init'] = None\n"
+    program += "import vnca_jax.losses, vnca_jax.pool, vnca_jax.bounds, vnca_jax.processes"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    users = [path.name for path in SOURCES if "jax._src" in path.read_text() and "tests" not in path.parts]
+    assert users == ["private_jax.py"]
 
 
 def test_one_version():

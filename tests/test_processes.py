@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from vnca_jax import parallel, processes
+from vnca_jax import parallel, private_jax, processes
 from vnca_jax.errors import InputError
 
 SLURM = {
@@ -27,7 +27,7 @@ def _nowhere(monkeypatch):
     """Neither SLURM, nor a TPU, nor JAX's variables."""
     for name in (*processes.VARIABLES, *SLURM, *TPU_VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(processes.cloud_tpu_init, "running_in_cloud_tpu_vm", False)
+    monkeypatch.setattr(private_jax, "is_on_cloud_tpu", lambda: False)
 
 
 def set_environment(monkeypatch, **variables: str) -> None:
@@ -110,7 +110,7 @@ def test_slurm_tells(monkeypatch, tasks, by_itself):
 def test_a_tpu_tells(monkeypatch, variables, by_itself):
     set_environment(monkeypatch, **variables)
     assert processes.settings(asked=False) is None  # there is no TPU here
-    monkeypatch.setattr(processes.cloud_tpu_init, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(private_jax, "is_on_cloud_tpu", lambda: True)
     assert processes.settings(asked=False) == by_itself
     assert processes.settings(asked=True) == {}
 
@@ -129,7 +129,7 @@ def test_a_tpu_slice_whose_hosts_only_its_metadata_server_knows(monkeypatch, hos
         def log_message(self, format, *arguments):
             """Nothing."""
 
-    monkeypatch.setattr(processes.cloud_tpu_init, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(private_jax, "is_on_cloud_tpu", lambda: True)
     with http.server.HTTPServer(("127.0.0.1", 0), Metadata) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         set_environment(monkeypatch, GCE_METADATA_IP=f"127.0.0.1:{server.server_port}")

@@ -20,10 +20,8 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import jax
-from jax._src import cloud_tpu_init, distributed  # where JAX keeps the client; Orbax takes it from there too
-from jax._src.clusters import SlurmCluster
 
-from vnca_jax import backend
+from vnca_jax import backend, private_jax
 from vnca_jax.errors import STOPPED, InputError, Stopped, reported
 
 START_SECONDS = 180  # for all processes to come
@@ -85,9 +83,9 @@ def _said(values):
 
 def _cluster_size() -> int | None:
     """How many processes SLURM has started, or hosts there are in a TPU slice; None where neither is there."""
-    if SlurmCluster.is_env_present():
-        return SlurmCluster.get_process_count()
-    if not cloud_tpu_init.running_in_cloud_tpu_vm:
+    if (tasks := private_jax.num_slurm_tasks()) is not None:
+        return tasks
+    if not private_jax.is_on_cloud_tpu():
         return None
     hosts = os.environ.get("TPU_PROCESS_ADDRESSES") or os.environ.get("TPU_WORKER_HOSTNAMES")
     if hosts is None and "TPU_SKIP_MDS_QUERY" not in os.environ:
@@ -156,26 +154,26 @@ def agree(value: T) -> T:
         return value
     number = next(_numbers)
     if is_first():
-        _client().key_value_set(f"agreed/{number}", json.dumps(value))
-        _client().key_value_delete(f"agreed/{number - KEPT}")
+        private_jax.coordination_client().key_value_set(f"agreed/{number}", json.dumps(value))
+        private_jax.coordination_client().key_value_delete(f"agreed/{number - KEPT}")
         return value
-    return json.loads(_client().blocking_key_value_get(f"agreed/{number}", DAY))
+    return json.loads(private_jax.coordination_client().blocking_key_value_get(f"agreed/{number}", DAY))
 
 
 def meet() -> None:
     """Waits until all processes have called this."""
     if jax.process_count() > 1:
-        _client().wait_at_barrier(f"meeting/{next(_numbers)}", DAY)
+        private_jax.coordination_client().wait_at_barrier(f"meeting/{next(_numbers)}", DAY)
 
 
 def anywhere(flag: bool) -> bool:
     """`flag`; in the first process also whether it has been true in any other one that called this."""
     if jax.process_count() > 1 and is_first():
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such key
-            _client().key_value_try_get("flag")
+            private_jax.coordination_client().key_value_try_get("flag")
             return True
     elif flag and jax.process_count() > 1:
-        _client().key_value_set("flag", "", allow_overwrite=True)
+        private_jax.coordination_client().key_value_set("flag", "", allow_overwrite=True)
     return flag
 
 
@@ -189,10 +187,6 @@ def is_loss(error: BaseException | None) -> bool:
 
 
 # --- the beginning ----------------------------------------------------------------------------------------------------
-
-
-def _client() -> Any:
-    return distributed.global_state.client
 
 
 def _start(arguments):
@@ -231,7 +225,7 @@ def _watch():
     """Ends this process when another one has said why it ends."""
     while True:
         try:
-            heard = json.loads(_client().blocking_key_value_get("ended", DAY))
+            heard = json.loads(private_jax.coordination_client().blocking_key_value_get("ended", DAY))
             break
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
@@ -245,7 +239,7 @@ def _part(watcher):
     try:
         meet()
         if is_first():
-            _client().key_value_set("ended", "null")
+            private_jax.coordination_client().key_value_set("ended", "null")
         watcher.join()
         jax.distributed.shutdown()
     except jax.errors.JaxRuntimeError:
@@ -284,9 +278,9 @@ def _leave(code, last_words=None):
     def take_leave():
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             if last_words:
-                _client().key_value_set("ended", json.dumps(last_words))
+                private_jax.coordination_client().key_value_set("ended", json.dumps(last_words))
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            _client().wait_at_barrier("ended", 1000 * GOODBYE_SECONDS)
+            private_jax.coordination_client().wait_at_barrier("ended", 1000 * GOODBYE_SECONDS)
             time.sleep(is_first())  # so that the others are not aborted for want of it
 
     if last_words is not None:
