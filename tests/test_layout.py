@@ -49,6 +49,7 @@ ORDER = [
     "step",
     "train",
     "eval",
+    "onnx",
     "__main__",
 ]
 
@@ -60,6 +61,9 @@ ONLY_IN = {
     "tensorflow_datasets": ("vnca_jax/data/", "tests/"),
     "torch": ("benchmarks/", "tests/reference/"),
     "tensorflow": (),
+    "jax2onnx": ("vnca_jax/onnx.py", "tests/"),
+    "onnx": ("vnca_jax/onnx.py", "tests/"),
+    "onnxruntime": ("tests/",),
     "experiments": ("experiments/", "tests/"),
     "benchmarks": ("benchmarks/", "tests/"),
     "tests": ("tests/reference/",),

@@ -122,12 +122,12 @@ def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})  # a bug, which still must not destroy what is there
 
-    def fill_the_disk(path, text, **_):
-        with open(path, "w") as file:
-            file.write(text[:5])
+    def fill_the_disk(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:5])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fill_the_disk)
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
     with pytest.raises(InputError) as error:
         write_json(path, {"b": 2})
     monkeypatch.undo()

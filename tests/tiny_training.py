@@ -77,19 +77,20 @@ def compile_once() -> Iterator[None]:
         yield
 
 
-def tiny_vnca(**sizes: int) -> DoublingVNCA:
+def tiny_vnca(**sizes: Any) -> DoublingVNCA:
     """A doubling VNCA for 4x4 pixels or other `sizes`; all its parameters are NumPy's, which takes no compiler."""
     smallest = {"latent_size": 4, "hidden_size": 4, "num_doublings": 1, "steps_per_doubling": 2, "num_blocks": 0}
-    return _filled(DoublingVNCA, smallest | {"encoder_width": 4, "encoder_depth": 0} | sizes)
+    return filled(DoublingVNCA, smallest | {"encoder_width": 4, "encoder_depth": 0} | sizes)
 
 
 def tiny_nondoubling(**sizes: Any) -> NonDoublingVNCA:
     """A non-doubling VNCA for 4x4 pixels or other `sizes`, likewise."""
     smallest = {"image_size": 4, "latent_size": 4, "hidden_size": 4, "num_steps": 3, "min_steps": 2, "max_steps": 4}
-    return _filled(NonDoublingVNCA, smallest | {"encoder_width": 4, "encoder_depth": 0} | sizes)
+    return filled(NonDoublingVNCA, smallest | {"encoder_width": 4, "encoder_depth": 0} | sizes)
 
 
-def _filled(model_type, sizes):
+def filled(model_type: Any, sizes: dict[str, Any]) -> Any:
+    """A model of the class with small random numbers from NumPy."""
     skeleton = eqx.filter_eval_shape(model_type, **sizes, key=jr.key(0))
     random = np.random.default_rng(2)
     return jax.tree.map(lambda leaf: jnp.asarray(0.2 * random.normal(size=leaf.shape), jnp.float32), skeleton)

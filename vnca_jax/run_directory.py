@@ -68,16 +68,21 @@ def check_name(name: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` to `path` as `write_text` does."""
+    """Writes `value` to `path` as `write_bytes` does."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` whole or not at all, in a folder made if need be; raises InputError if that fails."""
+    """Writes `text` to `path` as `write_bytes` does."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` to `path` whole or not at all, in a folder made if need be; raises InputError if that fails."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
