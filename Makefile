@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-long smoke check format notebooks clean
+.PHONY: demo test test-slow test-long smoke check format notebooks web web-serve web-gif test-web clean
 
 ifneq ($(origin PYTHON),file)
 VERSION := import sys; print(sys.version_info[:2])
@@ -45,6 +45,31 @@ format: $(VENV)/installed-dev
 notebooks: $(VENV)/installed-dev
 	$(BIN)/python kaggle/make_notebooks.py
 
+# The page of web/, built into site/ from the trained models that come along; it needs Node.js 20 or newer too.
+PORT ?= 8000
+EXPORT := $(BIN)/python -m vnca_jax.onnx
+
+web: $(VENV)/installed-web web/node_modules/installed
+	$(EXPORT) --ckpt pretrained:mnist_nondoubling_small --out site/model/nondoubling
+	$(EXPORT) --ckpt pretrained:mnist_doubling_small --out site/model/doubling
+	$(BIN)/python web/digits.py --manifest site/model/nondoubling/manifest.json --out site/model/digits.json
+	cd web && npm run --silent check && npm run --silent build
+
+web-serve:
+	@test -f site/index.html || { echo "There is no page in site/ yet; build it first: make web" >&2; exit 1; }
+	node web/serve.mjs site $(PORT)
+
+# In a real browser, with screenshots in web/shots/, and the export against our own arrays.
+test-web: web
+	$(BIN)/python -m pytest tests/test_onnx.py
+	$(BIN)/python web/test/expected.py --site site --out web/shots/expected.json
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
+	cd web && CHROMIUM=$$(command -v chromium) node --test --test-reporter spec test/
+
+web-gif: web
+	cd web && CHROMIUM=$$(command -v chromium) node record.mjs shots/frames
+	$(BIN)/python web/gif.py --frames web/shots/frames --out docs/page.gif
+
 clean:
 	rm -rf $(VENV)
 
@@ -60,4 +85,13 @@ $(VENV)/installed: requirements.txt pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-web: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev,web]'
+	@touch $@
+
+web/node_modules/installed: web/package-lock.json
+	@command -v npm >/dev/null || { echo "The page is built with Node.js 20 or newer and npm, which are missing here." >&2; exit 1; }
+	cd web && npm ci --no-audit --no-fund --loglevel error
 	@touch $@

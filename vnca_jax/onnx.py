@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import jax.random as jr
 import numpy as np
 import tyro
 
-from vnca_jax import automaton, conv, shipped
+from vnca_jax import automaton, conv, paths, shipped
 from vnca_jax.checkpoint import Storage, import_model
 from vnca_jax.errors import InputError, reported
 from vnca_jax.models import MODELS, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters
@@ -189,7 +190,7 @@ def export(model: Any, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 def facts_of_run(ckpt: Path) -> dict[str, Any]:
     """What the results.json beside the model file says of its training and evaluation; nothing where there is none."""
-    path = shipped.resolve(ckpt)
+    path = paths.expanded(shipped.resolve(ckpt))
     file = (path if path.is_dir() else path.parent) / "results.json"
     try:
         results = json.loads(file.read_text())
@@ -212,7 +213,7 @@ def main(options: Options) -> dict[str, Any]:
     """Exports, and prints what has been written."""
     model, header = import_model(options.ckpt)
     facts = {"dataset": header.get("dataset"), "step": header.get("step"), "results": facts_of_run(options.ckpt)}
-    manifest = export(model, options.out, facts)
+    manifest = export(model, paths.expanded(options.out), facts)
     print(f"{manifest['model']} of {options.ckpt}, its numbers as {manifest['storage']}, in {options.out}:")
     for name, graph in manifest["graphs"].items():
         signature = f"{', '.join(graph['inputs'])} -> {', '.join(graph['outputs'])}"
@@ -220,6 +221,11 @@ def main(options: Options) -> dict[str, Any]:
     return manifest
 
 
-if __name__ == "__main__":
+def command(prog: str, arguments: list[str]) -> None:
+    """Exports as the flags say; a mistake in them is one sentence and exit code 2."""
     with reported():
-        main(tyro.cli(Options, prog="python -m vnca_jax.onnx", description=Options.__doc__))
+        main(tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__))
+
+
+if __name__ == "__main__":
+    command("python -m vnca_jax.onnx", sys.argv[1:])
