@@ -48,6 +48,7 @@ notebooks: $(VENV)/installed-dev
 # The page of web/, built into site/ from the trained models that come along; it needs Node.js 20 or newer too.
 PORT ?= 8000
 EXPORT := $(BIN)/python -m vnca_jax.onnx
+CHROMIUM = $(shell command -v chromium || command -v google-chrome)
 
 web: $(VENV)/installed-web web/node_modules/installed
 	$(EXPORT) --ckpt pretrained:mnist_nondoubling_small --out site/model/nondoubling
@@ -63,11 +64,11 @@ web-serve:
 test-web: web
 	$(BIN)/python -m pytest tests/test_onnx.py
 	$(BIN)/python web/test/expected.py --site site --out web/shots/expected.json
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
-	cd web && CHROMIUM=$$(command -v chromium) node --test --test-reporter spec test/
+	@test -n "$(CHROMIUM)" || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
+	cd web && CHROMIUM=$(CHROMIUM) node --test --test-reporter spec test/
 
 web-gif: web
-	cd web && CHROMIUM=$$(command -v chromium) node record.mjs shots/frames
+	cd web && CHROMIUM=$(CHROMIUM) node record.mjs shots/frames
 	$(BIN)/python web/gif.py --frames web/shots/frames --out docs/page.gif
 
 clean:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 from PIL import Image
 
@@ -19,19 +20,23 @@ class Options:
     """The GIF to write."""
     width: int = 760
     """Its width in pixels."""
-    colours: int = 48
+    colours: int = 128
     """Colours of the palette, which all frames share."""
 
 
+def sample(pictures: list[Image.Image]) -> np.ndarray:
+    """The colours of all frames, each as often as the root of its count, so that rare ones have their place too."""
+    pixels = np.concatenate([np.asarray(picture).reshape(-1, 3)[::7] for picture in pictures])
+    colours, counts = np.unique(pixels // 4 * 4, axis=0, return_counts=True)
+    return colours.repeat(np.ceil(np.sqrt(counts)).astype(int), axis=0)[None]
+
+
 def main(options: Options) -> None:
-    """Scales the frames, gives them the palette of the first grown one, and keeps what changes from frame to frame."""
+    """Scales the frames and gives them one palette, so that what does not change costs no bytes."""
     pictures = [Image.open(path).convert("RGB") for path in sorted(options.frames.glob("*.png"))]
     height = round(options.width * pictures[0].height / pictures[0].width)
     pictures = [picture.resize((options.width, height), Image.Resampling.LANCZOS) for picture in pictures]
-    sheet = Image.new("RGB", (options.width, height * 3))
-    for i in range(3):  # the palette has the colours of the start, of a wound and of the end
-        sheet.paste(pictures[(len(pictures) - 1) * i // 2], (0, height * i))
-    palette = sheet.quantize(options.colours, dither=Image.Dither.NONE)
+    palette = Image.fromarray(sample(pictures)).quantize(options.colours, dither=Image.Dither.NONE)
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     frames[0].save(
