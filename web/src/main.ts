@@ -14,9 +14,16 @@ const GROWING = "model/doubling";
 function fail(cover: string, text: string, error: unknown) {
   $(cover).classList.remove("done");
   $(cover).classList.add("failed");
+  for (const controls of $(cover).closest("section")!.querySelectorAll(".row, .panel, .growth")) controls.setAttribute("inert", "");
   $(text).textContent = sentence(error);
   say(sentence(error));
   if (!(error instanceof Failure)) console.error(error);
+}
+
+/** Lifts the cover, and lets the controls be used. */
+function ready(section: string, cover: string) {
+  for (const controls of $(section).querySelectorAll("[inert]")) controls.removeAttribute("inert");
+  $(cover).classList.add("done");
 }
 
 const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
@@ -33,7 +40,7 @@ async function startLiving(): Promise<{ runtime: Runtime; living: Living; digits
   const living = new Living(model, digits, (error) => fail("loading", "loading-text", error));
   $("model-living").textContent = describe(model.manifest, "The healing automaton");
   await living.begin();
-  $("loading").classList.add("done");
+  ready("living", "loading");
   return { runtime, living, digits };
 }
 
@@ -44,7 +51,7 @@ async function startGrowing(runtime: Runtime, digits: Digits) {
   const growing = new Growing(model, larger, (error) => fail("doubling-cover", "doubling-text", error));
   $("model-doubling").textContent = describe(model.manifest, "The doubling automaton");
   await growing.pair();
-  $("doubling-cover").classList.add("done");
+  ready("doubling", "doubling-cover");
   return growing;
 }
 

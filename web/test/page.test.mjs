@@ -306,6 +306,7 @@ for (const [name, prepare, sentence] of [
     async (page) => {
       const said = await failure(page, prepare);
       assert.match(said, sentence);
+      assert.equal(await page.locator("#living [inert]").count(), 3, "what cannot work cannot be pressed");
       await shot(page, `failure-${name.split(" ").at(-2)}`);
     },
     { errors: ["404"] },
