@@ -96,12 +96,14 @@ def test_what_it_refuses(capsys):
     with pytest.raises(InputError) as error:
         overview.main(["evl"])
     assert str(error.value) == (
-        "vnca was given 'evl', but knows eval alone; `vnca --help` lists what there is; did you mean 'eval'?"
+        "vnca was given 'evl', but knows eval and export alone; `vnca --help` lists what there is; did you mean 'eval'?"
     )
 
 
 def test_what_it_starts(monkeypatch):
     started = []
-    monkeypatch.setattr("vnca_jax.eval.command", lambda *arguments: started.append(arguments))
+    for module in ("eval", "onnx"):
+        monkeypatch.setattr(f"vnca_jax.{module}.command", lambda *arguments: started.append(arguments))
     overview.main(["eval", "--ckpt", "x"])
-    assert started == [("vnca eval", ["--ckpt", "x"])]
+    overview.main(["export", "--out", "y"])
+    assert started == [("vnca eval", ["--ckpt", "x"]), ("vnca export", ["--out", "y"])]

@@ -10,7 +10,7 @@ from pathlib import Path
 from vnca_jax.errors import InputError, did_you_mean, reported
 
 # What `vnca NAME` starts: the function `command` of a module, with the words that start it and the flags.
-COMMANDS = {"eval": "vnca_jax.eval"}
+COMMANDS = {"eval": "vnca_jax.eval", "export": "vnca_jax.onnx"}
 PACKAGE = Path(__file__).parent
 HOW = "Each shows its flags, with their defaults, with --help. A first one, of minutes: "
 FIRST = "python -m experiments.mnist_doubling --preset cpu"
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
         return
     if others := [argument for argument in arguments if argument not in ("-h", "--help")]:
         raise InputError(
-            f"vnca was given {others[0]!r}, but knows {', '.join(COMMANDS)} alone; `vnca --help` lists what there "
+            f"vnca was given {others[0]!r}, but knows {' and '.join(COMMANDS)} alone; `vnca --help` lists what there "
             f"is{did_you_mean(others[0], COMMANDS)}"
         )
     print(overview(PACKAGE.parent, shutil.get_terminal_size().columns))
