@@ -27,8 +27,8 @@ def test_a_variation_changes_what_it_says_and_nothing_else(name):
         "larger_latent": {"latent-size": 32},
         "batch_4": {"batch-size": 4},
         "batch_128": {"batch-size": 128},
-        "colours_1": {"dataset": "coloured_digits", "latent-size": 40, "num-mixtures": 1, "beta": 1.0},
-        "colours_4": {"dataset": "coloured_digits", "latent-size": 40, "num-mixtures": 4, "beta": 1.0},
+        "colours_1": {"dataset": "coloured_digits", "latent-size": 40, "num-mixtures": 1},
+        "colours_4": {"dataset": "coloured_digits", "latent-size": 40, "num-mixtures": 4},
     }
     assert changed == expected.get(name, {})
 
