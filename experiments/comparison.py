@@ -38,7 +38,7 @@ WORDS = {
     "ema-decay": "moving average {}",
     "num-samples": "{:,} samples",
 }
-NOT_A_RUN = (ValueError, TypeError, KeyError, ArithmeticError, RecursionError, OSError)
+NOT_A_RUN = (InputError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError, OSError)
 LAST = ("num-updates", "cooldown-updates", "num-samples")  # in the order of a sentence
 
 
