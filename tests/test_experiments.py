@@ -165,11 +165,11 @@ def test_held_out_images(tmp_path):
 REFUSALS = [
     (["--hold-out", "yes"], "yes"),
     (["--batch-size", "0"], "--batch-size is 0, but must be positive"),
-    (["--latent-size", "-1"], "latent_size is -1, but must be at least 1."),
+    (["--latent-size", "-1"], "--latent-size is -1, but must be at least 1."),
     (["--dataset", "digit"], "did you mean 'digits'"),
     (["--batch-size", "30", "--num-devices", "4"], "multiple of the number of devices, 4"),
     (["--num-devices", "9"], "9 devices were asked for"),
-    (["--dataset", "binarized_mnist", "--data-dir", "/nowhere"], "/nowhere"),
+    (["--dataset", "binarized_mnist", "--num-doublings", "4", "--data-dir", "/nowhere"], "/nowhere"),
     (["--out", "/proc/runs"], "/proc/runs"),
 ]
 

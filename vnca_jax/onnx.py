@@ -213,7 +213,7 @@ def main(options: Options) -> dict[str, Any]:
     """Exports, and prints what has been written."""
     model, header = import_model(options.ckpt)
     facts = {"dataset": header.get("dataset"), "step": header.get("step"), "results": facts_of_run(options.ckpt)}
-    manifest = export(model, paths.expanded(options.out), facts)
+    manifest = export(model, options.out, facts)
     print(f"{manifest['model']} of {options.ckpt}, its numbers as {manifest['storage']}, in {options.out}:")
     for name, graph in manifest["graphs"].items():
         signature = f"{', '.join(graph['inputs'])} -> {', '.join(graph['outputs'])}"
@@ -224,7 +224,8 @@ def main(options: Options) -> dict[str, Any]:
 def command(prog: str, arguments: list[str]) -> None:
     """Exports as the flags say; a mistake in them is one sentence and exit code 2."""
     with reported():
-        main(tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__))
+        options = tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__)
+        main(paths.expanded_in(options))
 
 
 if __name__ == "__main__":
