@@ -78,7 +78,7 @@ class Traffic:
 def draw_from_gathered(pool: pools.Pool, num_drawn: int, *, key: PRNGKeyArray) -> pools.Drawn:
     """What `pools.draw` gives, from all slots of all devices brought together on each: inside `shard_map`."""
     whole = jax.tree.map(partial(jax.lax.all_gather, axis_name=parallel.AXIS, tiled=True), pool)
-    num_filled, num_slots = whole.filled.sum(), len(whole.filled)
+    num_filled, num_slots = jax.lax.psum(pool.filled.sum(), parallel.AXIS), len(whole.filled)
     order = jr.permutation(key, num_slots)
     slots = jnp.argsort(order + num_slots * (jnp.arange(num_slots) >= num_filled))[:num_drawn]
     num_mine = num_drawn // jax.lax.axis_size(parallel.AXIS)

@@ -195,7 +195,7 @@ def test_the_pool_moves_the_batch_and_no_more(eight, num_devices, pool_size):
         "all-gather": others * 16 * STATE // num_devices,
     }
     assert traffic["ours"]["moved"] == expected
-    gathered = others * (16 * STATE + pool_size * (STATE + 1)) // num_devices
+    gathered = others * (16 + pool_size) * STATE // num_devices
     assert traffic["gathering"]["moved"] == dict.fromkeys(KINDS, 0) | {"all-reduce": count, "all-gather": gathered}
 
 
