@@ -51,6 +51,8 @@ class RunConfig:
     """Evaluate only so many test images, evenly spread over the test set; None is all."""
     compute_dtype: precision.ComputeDtype = "auto"
     """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
+    start_from: Path | None = None
+    """Model file of the same sizes (or pretrained:NAME) whose parameters training starts with; None draws them."""
     distributed: bool = False
     """This is one of several processes that train together; SLURM's tasks and a TPU slice's hosts need no flag."""
 

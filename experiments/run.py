@@ -17,14 +17,16 @@ from jaxtyping import UInt8
 from experiments import checks
 from experiments.cli import Config, as_flags, command_of, defaults_of, flags_of, print_pictures, versions
 from vnca_jax import data, metrics, parallel, paths, processes
-from vnca_jax.checkpoint import export_model
+from vnca_jax.checkpoint import export_model, import_model, model_file
 from vnca_jax.data import Dataset, evenly_spread
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
 from vnca_jax.losses import Loss
-from vnca_jax.run_directory import check_config, claim, write_json
+from vnca_jax.models import hyperparameters
+from vnca_jax.run_directory import check_config, claim, write_bytes, write_json
 from vnca_jax.train import Keys, TrainState, fit, split_seed
 
+START = "start.eqx"  # in a run's directory, a copy of what --start-from names
 HELD_OUT_IMAGES = 500  # whose ELBO is taken at each report
 
 # Flags that say nothing about what has been computed so far, so a resumed run may change them.
@@ -67,7 +69,12 @@ class Run:
         return path
 
     def fit(self, model: Any, loss: Loss, *, report: Callable[[int, Any], None] | None) -> TrainState:
-        """Trains on the training images, or resumes. At each report the first process calls `report`."""
+        """Trains on the training images, or resumes. At each report the first process calls `report`.
+
+        With --start-from the parameters are those of START, whose sizes must be the model's.
+        """
+        if self.config.run.start_from:
+            model = self._started(model)
 
         def measured(step, model):
             if report and self.is_first:
@@ -84,6 +91,24 @@ class Run:
             key=self.keys.train,
             report=measured,
         )
+
+    def _started(self, model: Any) -> Any:
+        """The model that the run started from; raises InputError if it is another one than `model` is."""
+        start, _ = import_model(self.directory / START)
+        if type(start) is not type(model):
+            raise InputError(
+                f"--start-from is {self.config.run.start_from}, a {type(start).__name__}, but this experiment trains a "
+                f"{type(model).__name__}; name a file with one."
+            )
+        shapes = [[leaf.shape for leaf in jax.tree.leaves(each)] for each in (start, model)]
+        if shapes[0] != shapes[1]:
+            theirs, ours = hyperparameters(start), hyperparameters(model)
+            others = [f"`{name}` {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
+            raise InputError(
+                f"--start-from is {self.config.run.start_from}, a model of other sizes than this run's: "
+                f"{', '.join(others)}; give the sizes of the model that it starts from."
+            )
+        return jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(start))
 
     def _held_out(self, model: Any) -> dict[str, float]:
         """The ELBO of held-out images, with its standard error, in nats; the noise is the same at each report."""
@@ -115,6 +140,9 @@ class Run:
             "config": as_flags(self.config),
             "versions": versions(),
         }
+        if options.start_from:
+            _, header = import_model(self.directory / START)
+            facts["started_from"] = {name: header[name] for name in ("experiment", "step", "sha256")}
         write_json(self.directory / "results.json", facts)
         print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
         print(result.table())
@@ -147,6 +175,8 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
             stack.enter_context(_removed_if_nothing_came(directory))
             stack.enter_context(claim(directory))
             check_config(directory, flags, frozenset({*MAY_CHANGE, *flags_of(config.analysis)}), defaults_of(config))
+            if config.run.start_from and not paths.exists(directory / START):
+                write_bytes(directory / START, model_file(config.run.start_from).read_bytes())
         processes.meet()
         _check_shared(directory)
         run = Run(experiment, directory, config, mesh, split_seed(config.train.seed), dataset, validation)

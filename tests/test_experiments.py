@@ -162,7 +162,27 @@ def test_held_out_images(tmp_path):
         assert words in table
 
 
+def test_start_from_a_model(tmp_path):
+    """A run that starts from another one's model and learns nothing ends with that model; it keeps a copy of it."""
+    first = [*tiny("mnist_baseline"), "--out", tmp_path, "--num-updates", "1", "--ema-decay", "0.5"]
+    assert call("experiments.mnist_baseline", *first, "--name", "first").returncode == 0
+    start = tmp_path / "mnist_baseline" / "first" / "model.eqx"
+    second = [*first, "--start-from", start, "--learning-rate", "1e-30"]
+    ended = call("experiments.mnist_baseline", *second)
+    assert ended.returncode == 0, ended.stderr
+    (before, header), (after, _) = import_model(start), import_model(tmp_path / "mnist_baseline" / "cpu")
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(one, other)
+    results = json.loads((tmp_path / "mnist_baseline" / "cpu" / "results.json").read_text())
+    assert results["started_from"] == {"experiment": "mnist_baseline", "step": 1, "sha256": header["sha256"]}
+    start.unlink()  # a run that is resumed no longer needs it
+    assert call("experiments.mnist_baseline", *second, "--num-updates", "2").returncode == 0
+
+
 REFUSALS = [
+    (["--start-from", "nowhere.eqx"], "There is no file nowhere.eqx"),
+    (["--start-from", "pretrained:mnist_baseline_small"], "a ConvVAE, but this experiment trains a DoublingVNCA"),
+    (["--start-from", "pretrained:mnist_doubling_small"], "--encoder-depth 4, not 2; give the sizes"),
     (["--hold-out", "yes"], "yes"),
     (["--batch-size", "0"], "--batch-size is 0, but must be positive"),
     (["--latent-size", "-1"], "--latent-size is -1, but must be at least 1."),

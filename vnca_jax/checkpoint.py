@@ -202,6 +202,17 @@ def export_model(path: Path, model: eqx.Module, *, storage: Storage = "float32",
         ) from error
 
 
+def model_file(path: Path) -> Path:
+    """The file that `import_model` reads for `path`; raises InputError if there is none."""
+    path = shipped.resolve(paths.expanded(path))
+    is_folder = paths.is_folder(path)
+    file_path = path / "model.eqx" if is_folder else path
+    if not paths.exists(file_path):
+        what = f"{path} holds no model.eqx" if is_folder else f"There is no file {path}"
+        raise InputError(f"{what}; give a model.eqx or a run directory that has one.")
+    return file_path
+
+
 def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
     """The model in the file `path` and its header; `path` may be a run directory with a `model.eqx`, or
     `pretrained:NAME` for a model that comes with the project.
@@ -209,12 +220,7 @@ def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
     Reads numbers and never runs code from the file. Raises InputError if there is none, it is not one of ours, or it is
     damaged.
     """
-    path = shipped.resolve(paths.expanded(path))
-    is_folder = paths.is_folder(path)
-    file_path = path / "model.eqx" if is_folder else path
-    if not paths.exists(file_path):
-        what = f"{path} holds no model.eqx" if is_folder else f"There is no file {path}"
-        raise InputError(f"{what}; give a model.eqx or a run directory that has one.")
+    file_path = model_file(path)
     try:
         with open(file_path, "rb") as file:
             header = _read_header(file, file_path)
