@@ -171,7 +171,7 @@ def time_step(case: Case, mesh: Mesh, repeats: int) -> tuple[Timing, float]:
     take_steps, state, images = make_step(loss, model, carry, case.batch_size, mesh=mesh, key=key, max_steps=steps)
     flops = count_flops(take_steps, state, images, 1)
     if case.pool_size:  # the count is of max_steps, of which the mean is taken
-        flops *= (model.min_steps + model.max_steps) / (2 * model.max_steps)
+        flops *= (model.sizes.min_steps + model.sizes.max_steps) / (2 * model.sizes.max_steps)
     compiled, compile_s = compile_timed(take_steps, state, images, steps)
 
     def run():

@@ -88,7 +88,7 @@ def parts_of_step(model: Any, batch_size: int) -> list[Part]:
         for k in range(model.num_stages):
             side = 2 if k == 0 else 2**k
             cells = jr.normal(key, (batch_size, side, side, model.latent_size))
-            name = f"{model.steps_per_doubling} steps, {2 ** (k + 1)}x{2 ** (k + 1)}"
+            name = f"{model.sizes.steps_per_doubling} steps, {2 ** (k + 1)}x{2 ** (k + 1)}"
             decoder.append(forward_and_backward(name, lambda model, cells, k=k: model.stage(k, cells), model, cells))
     elif isinstance(model, NonDoublingVNCA):
         name = f"{model.num_steps} steps, {model.image_size}x{model.image_size}"

@@ -13,20 +13,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import cli, doubling
+from experiments import cli
 from experiments.analysis import mean_and_error, plus_minus, print_table
-from experiments.doubling import ModelConfig
-from experiments.elbo import ElboConfig
+from experiments.losses import ElboConfig
+from experiments.run import start
 from experiments.variations import AblationConfig, varied
 from vnca_jax import processes
 from vnca_jax.checkpoint import import_model
+from vnca_jax.losses import elbo_loss
+from vnca_jax.models import DoublingSizes, DoublingVNCA
 from vnca_jax.run_directory import write_json
 from vnca_jax.train import TrainConfig
 
 PRESETS: dict[cli.Preset, cli.Config] = {
-    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist"), loss=ElboConfig(), analysis=AblationConfig()),
+    "paper": cli.Config(
+        DoublingSizes(), cli.DataConfig("binarized_mnist"), loss=ElboConfig(), analysis=AblationConfig()
+    ),
     "cpu": cli.Config(
-        ModelConfig(16, 16, num_doublings=2, steps_per_doubling=4, num_blocks=2, encoder_width=8, encoder_depth=2),
+        DoublingSizes(16, 16, num_doublings=2, steps_per_doubling=4, num_blocks=2, encoder_width=8, encoder_depth=2),
         cli.DataConfig("digits"),
         TrainConfig(num_updates=200, learning_rate=2e-3, cooldown_updates=100, report_every=200),
         cli.RunConfig(num_samples=32),
@@ -40,7 +44,7 @@ def main(config: cli.Config) -> None:
     """Runs what has not been run, then prints the table and writes it beside the runs."""
     options, rows = config.analysis, {}
     for variation in options.variations:
-        found = [result_of(*varied(config, variation, seed)) for seed in options.seeds]
+        found = [result_of(varied(config, variation, seed)) for seed in options.seeds]
         rows[variation] = {
             "parameters": found[0]["parameters"],
             "dataset": found[0]["dataset"],
@@ -55,13 +59,15 @@ def main(config: cli.Config) -> None:
     print(f"\nWritten: {folder / 'table.json'}")
 
 
-def result_of(config: cli.Config, changes: dict[str, Any]) -> dict[str, Any]:
+def result_of(config: cli.Config) -> dict[str, Any]:
     """The results of one run, which is read if it is there, trained if not."""
     folder = config.run.out / "ablations" / config.run.name
     path = folder / "results.json"
     if not path.exists() or json.loads(path.read_text())["config"] != cli.as_flags(config):
         print(f"\n{config.run.name}")
-        doubling.main("ablations", config, pictured=False, **changes)
+        with start("ablations", config) as run:
+            loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
+            run.export_and_evaluate(run.fit(DoublingVNCA(config.model, key=run.keys.init), loss))
     model, _ = import_model(folder)
     return json.loads(path.read_text()) | {"parameters": sum(np.size(leaf) for leaf in jax.tree.leaves(model))}
 

@@ -133,10 +133,11 @@ def as_flags(config: Config) -> dict[str, Any]:
 
 
 def defaults_of(config: Config) -> dict[str, Any]:
-    """The flags' defaults, which are what they were before there were flags for them."""
-    parts = (config.run, config.data, config.model, config.loss, config.train)
+    """What a flag was for a run that began before there was one: its default, and of a model the preset's size."""
+    parts = (config.run, config.data, config.loss, config.train)
     defaults = {field.name: field.default for part in parts for field in dataclasses.fields(part)}
-    return _as_json({name: value for name, value in defaults.items() if value is not dataclasses.MISSING})
+    given = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING}
+    return _as_json(given) | flags_of(config.model)
 
 
 def flags_of(part: Any) -> dict[str, Any]:

@@ -6,26 +6,41 @@
 IWELBO with 128 samples on the test set, a fifth of the emoji: 3.09 bits per dimension in the paper. Ours: README.
 """
 
-from experiments import cli, doubling
-from experiments.doubling import ModelConfig
-from experiments.elbo import ColourConfig
+import jax.random as jr
+
+from experiments import cli, pictures
+from experiments.cli import Config, DataConfig, Preset, RunConfig
+from experiments.losses import ElboConfig
+from experiments.run import start
+from vnca_jax.losses import elbo_loss
+from vnca_jax.models import DoublingSizes, DoublingVNCA
 from vnca_jax.train import TrainConfig
 
-PRESETS: dict[cli.Preset, cli.Config] = {
-    "paper": cli.Config(ModelConfig(num_doublings=5), cli.DataConfig("emoji"), loss=ColourConfig()),
-    "cpu": cli.Config(
-        ModelConfig(latent_size=32, hidden_size=32, steps_per_doubling=4, encoder_width=16),
-        cli.DataConfig("emoji"),
+PRESETS: dict[Preset, Config] = {
+    "paper": Config(
+        DoublingSizes(num_doublings=5, image_channels=3, num_mixtures=1), DataConfig("emoji"), loss=ElboConfig()
+    ),
+    "cpu": Config(
+        DoublingSizes(32, 32, steps_per_doubling=4, encoder_width=16, image_channels=3, num_mixtures=1),
+        DataConfig("emoji"),
         TrainConfig(num_updates=800, batch_size=16, learning_rate=1e-3, cooldown_updates=190, report_every=200),
-        cli.RunConfig(num_samples=16, limit=100),
-        ColourConfig(),
+        RunConfig(num_samples=16, limit=100),
+        ElboConfig(),
     ),
 }
 
 
-def main(config: cli.Config) -> None:
+def main(config: Config) -> None:
     """Trains or resumes, evaluates and draws."""
-    doubling.main("emoji_doubling", config)
+    with start("emoji_doubling", config) as run:
+        sample_key, growth_key = jr.split(run.keys.draw)
+        model = DoublingVNCA(config.model, key=run.keys.init)
+        loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
+        state = run.fit(model, loss, report=pictures.reporter(run, key=sample_key))
+        model = run.export_and_evaluate(state)
+        if run.is_first:
+            pictures.trained(run, model, key=sample_key)
+            pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), model, key=growth_key)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,34 @@ IWELBO with 128 samples on the test set: not given in the paper, -83.88 and -84.
 study. Ours: README.
 """
 
-from experiments import baseline, cli
-from experiments.baseline import ModelConfig
-from experiments.elbo import ElboConfig
+from experiments import cli, pictures
+from experiments.cli import Config, DataConfig, Preset
+from experiments.losses import ElboConfig
+from experiments.run import start
+from vnca_jax.losses import elbo_loss
+from vnca_jax.models import ConvSizes, ConvVAE
 from vnca_jax.train import TrainConfig
 
-PRESETS: dict[cli.Preset, cli.Config] = {
-    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist"), loss=ElboConfig()),
-    "cpu": cli.Config(
-        ModelConfig(image_size=8, latent_size=32, encoder_width=16, encoder_depth=2),
-        cli.DataConfig("digits"),
+PRESETS: dict[Preset, Config] = {
+    "paper": Config(ConvSizes(), DataConfig("binarized_mnist"), loss=ElboConfig()),
+    "cpu": Config(
+        ConvSizes(image_size=8, latent_size=32, encoder_width=16, encoder_depth=2),
+        DataConfig("digits"),
         TrainConfig(num_updates=1500, learning_rate=2e-3, cooldown_updates=500, report_every=500),
         loss=ElboConfig(),
     ),
 }
 
 
-def main(config: cli.Config) -> None:
+def main(config: Config) -> None:
     """Trains or resumes, evaluates and draws."""
-    baseline.main("mnist_baseline", config)
+    with start("mnist_baseline", config) as run:
+        model = ConvVAE(config.model, key=run.keys.init)
+        loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
+        state = run.fit(model, loss, report=pictures.reporter(run, key=run.keys.draw))
+        model = run.export_and_evaluate(state)
+        if run.is_first:
+            pictures.trained(run, model, key=run.keys.draw)
 
 
 if __name__ == "__main__":

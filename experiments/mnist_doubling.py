@@ -6,25 +6,38 @@
 IWELBO with 128 samples on the test set: -84.23 nats in the paper, -83.56 in the reproduction study. Ours: README.
 """
 
-from experiments import cli, doubling
-from experiments.doubling import ModelConfig
-from experiments.elbo import ElboConfig
+import jax.random as jr
+
+from experiments import cli, pictures
+from experiments.cli import Config, DataConfig, Preset
+from experiments.losses import ElboConfig
+from experiments.run import start
+from vnca_jax.losses import elbo_loss
+from vnca_jax.models import DoublingSizes, DoublingVNCA
 from vnca_jax.train import TrainConfig
 
-PRESETS: dict[cli.Preset, cli.Config] = {
-    "paper": cli.Config(ModelConfig(), cli.DataConfig("binarized_mnist"), loss=ElboConfig()),
-    "cpu": cli.Config(
-        ModelConfig(latent_size=32, hidden_size=32, num_doublings=2, encoder_width=16, encoder_depth=2),
-        cli.DataConfig("digits"),
+PRESETS: dict[Preset, Config] = {
+    "paper": Config(DoublingSizes(), DataConfig("binarized_mnist"), loss=ElboConfig()),
+    "cpu": Config(
+        DoublingSizes(latent_size=32, hidden_size=32, num_doublings=2, encoder_width=16, encoder_depth=2),
+        DataConfig("digits"),
         TrainConfig(num_updates=1500, learning_rate=2e-3, cooldown_updates=500, report_every=500),
         loss=ElboConfig(),
     ),
 }
 
 
-def main(config: cli.Config) -> None:
+def main(config: Config) -> None:
     """Trains or resumes, evaluates and draws."""
-    doubling.main("mnist_doubling", config)
+    with start("mnist_doubling", config) as run:
+        sample_key, growth_key = jr.split(run.keys.draw)
+        model = DoublingVNCA(config.model, key=run.keys.init)
+        loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
+        state = run.fit(model, loss, report=pictures.reporter(run, key=sample_key))
+        model = run.export_and_evaluate(state)
+        if run.is_first:
+            pictures.trained(run, model, key=sample_key)
+            pictures.growth(run.figure("growth.png"), run.figure("growth.gif"), model, key=growth_key)
 
 
 if __name__ == "__main__":

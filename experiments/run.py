@@ -14,9 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import UInt8
 
-from experiments import checks
 from experiments.cli import Config, as_flags, command_of, defaults_of, flags_of, print_pictures, versions
-from vnca_jax import data, metrics, parallel, paths, processes
+from experiments.losses import PoolConfig
+from vnca_jax import data, metrics, parallel, paths, pool, processes
 from vnca_jax.checkpoint import export_model, import_model, model_file
 from vnca_jax.data import Dataset, evenly_spread
 from vnca_jax.errors import InputError
@@ -68,7 +68,7 @@ class Run:
         self.drawn.append(path)
         return path
 
-    def fit(self, model: Any, loss: Loss, *, report: Callable[[int, Any], None] | None) -> TrainState:
+    def fit(self, model: Any, loss: Loss, *, report: Callable[[int, Any], None] | None = None) -> TrainState:
         """Trains on the training images, or resumes. At each report the first process calls `report`.
 
         With --start-from the parameters are those of START, whose sizes must be the model's.
@@ -119,8 +119,8 @@ class Run:
         mean, error = found.terms["elbo"]
         return {metrics.HELD_OUT: mean, f"{metrics.HELD_OUT}_error": error}
 
-    def export_and_evaluate(self, state: TrainState) -> None:
-        """Writes model.eqx, evaluates on the test images, writes results.json and prints the table."""
+    def export_and_evaluate(self, state: TrainState) -> Any:
+        """Writes model.eqx, evaluates it on the test images, writes results.json and prints the table; returns it."""
         step, dataset, options = int(state.step), self.dataset, self.config.run
         model, path = jax.device_get(state.trained_model), self.directory / "model.eqx"
         if self.is_first:
@@ -128,7 +128,7 @@ class Run:
         images, seed = dataset.some_test_images(options.limit), self.config.train.seed
         result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
         if not self.is_first:
-            return
+            return model
         seconds = metrics.read(self.directory / "metrics.jsonl")["seconds"].sum()
         facts = {
             "experiment": self.experiment,
@@ -146,6 +146,7 @@ class Run:
         write_json(self.directory / "results.json", facts)
         print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
         print(result.table())
+        return model
 
     def add_results(self, **facts: Any) -> None:
         """Adds to results.json."""
@@ -154,7 +155,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
+def start(experiment: str, config: Config) -> Iterator[Run]:
     """Loads the data, claims the run's directory, holds the config against what is there; lists pictures at the end.
 
     Raises InputError before anything is written if the data, the devices or the config do not fit. Of several processes
@@ -164,7 +165,10 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
     _check_same_flags(flags)
     mesh = parallel.make_mesh(config.run.num_devices)
     parallel.check_divisible("batch_size", config.train.batch_size, mesh.size)
-    with checks.flag_named(config.model, "num_doublings", "image_size"):
+    if isinstance(config.loss, PoolConfig):
+        pool.check_sizes(config.loss.pool_size, config.train.batch_size, mesh.size)
+    image_size = config.model.image_size
+    with _flag_named(config.model, "num_doublings", "image_size"):
         data.check_image_size(config.data.dataset, image_size)
     dataset, validation = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir), None
     if config.data.hold_out:
@@ -184,6 +188,16 @@ def start(experiment: str, config: Config, image_size: int) -> Iterator[Run]:
         if run.drawn:
             print_pictures(run.drawn)
         processes.meet()  # so that the others find what the first one has written
+
+
+@contextlib.contextmanager
+def _flag_named(sizes: Any, *fields: str) -> Iterator[None]:
+    """Puts the first of these fields that `sizes` has, with its value, before an InputError."""
+    try:
+        yield
+    except InputError as error:
+        name = next(name for name in fields if name in {field.name for field in dataclasses.fields(sizes)})
+        raise InputError(f"`{name}` is {getattr(sizes, name)}: {error}") from error
 
 
 def _check_same_flags(flags: dict[str, Any]) -> None:

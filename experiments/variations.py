@@ -4,26 +4,25 @@ import dataclasses
 from typing import Any
 
 from experiments import cli
-from experiments.elbo import ColourConfig
 from vnca_jax.errors import InputError
 
 MOST_MIXTURES = 4
 
-# What differs from the configuration of the flags: factors of sizes, and arguments of the model.
+# What differs from the configuration of the flags: factors of sizes, sizes, and the batch.
 VARIATIONS: dict[str, dict[str, Any]] = {
     "as_it_is": {},
     "deeper": {"scale": {"num_blocks": 2}},
     "wider": {"scale": {"hidden_size": 2}},
     "larger_latent": {"scale": {"latent_size": 2}},
-    "neighbour": {"model": {"update_network": "neighbour"}},
-    "one_per_scale": {"model": {"one_per_scale": True}},
-    "gru": {"model": {"update_network": "gru"}},
-    "gated": {"model": {"update_network": "gated"}},
-    "half_frozen": {"model": {"update_network": "half_frozen"}},
+    "neighbour": {"sizes": {"update_network": "neighbour"}},
+    "one_per_scale": {"sizes": {"one_per_scale": True}},
+    "gru": {"sizes": {"update_network": "gru"}},
+    "gated": {"sizes": {"update_network": "gated"}},
+    "half_frozen": {"sizes": {"update_network": "half_frozen"}},
     "batch_4": {"batch_size": 4},
     "batch_128": {"batch_size": 128},
-    "colours_1": {"num_mixtures": 1},
-    "colours_4": {"num_mixtures": 4},
+    "colours_1": {"sizes": {"image_channels": 3, "num_mixtures": 1}},
+    "colours_4": {"sizes": {"image_channels": 3, "num_mixtures": 4}},
 }
 
 
@@ -46,15 +45,20 @@ class AblationConfig:
             raise InputError("--seeds and --variations must name at least one each.")
 
 
-def varied(config: cli.Config, variation: str, seed: int) -> tuple[cli.Config, dict[str, Any]]:
-    """The configuration of one run, and further arguments of its model."""
+def varied(config: cli.Config, variation: str, seed: int) -> cli.Config:
+    """The configuration of one run; with colours a cell holds the parameters of as many components as any has."""
     changes = VARIATIONS[variation]
-    scaled = {name: factor * getattr(config.model, name) for name, factor in changes.get("scale", {}).items()}
-    train = dataclasses.replace(config.train, seed=seed, batch_size=changes.get("batch_size", config.train.batch_size))
-    varied = dataclasses.replace(config, model=dataclasses.replace(config.model, **scaled), train=train)
-    if mixtures := changes.get("num_mixtures"):
-        model = dataclasses.replace(varied.model, latent_size=max(varied.model.latent_size, 10 * MOST_MIXTURES))
-        data = dataclasses.replace(config.data, dataset=config.analysis.colour_dataset)
-        varied = dataclasses.replace(varied, model=model, data=data, loss=ColourConfig(num_mixtures=mixtures))
-    run = dataclasses.replace(config.run, name=f"{config.run.name or config.run.preset}/{variation}/{seed}")
-    return dataclasses.replace(varied, run=run, analysis=cli.NoOptions()), changes.get("model", {})
+    sizes = {name: factor * getattr(config.model, name) for name, factor in changes.get("scale", {}).items()}
+    sizes, data = sizes | changes.get("sizes", {}), config.data
+    batch_size = changes.get("batch_size", config.train.batch_size)
+    if "num_mixtures" in sizes:
+        sizes["latent_size"] = max(config.model.latent_size, 10 * MOST_MIXTURES)
+        data = dataclasses.replace(data, dataset=config.analysis.colour_dataset)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, **sizes),
+        data=data,
+        train=dataclasses.replace(config.train, seed=seed, batch_size=batch_size),
+        run=dataclasses.replace(config.run, name=f"{config.run.name or config.run.preset}/{variation}/{seed}"),
+        analysis=cli.NoOptions(),
+    )

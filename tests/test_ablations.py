@@ -8,17 +8,18 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from experiments import ablations, cli, elbo
+from experiments import ablations, cli
 from experiments.variations import VARIATIONS, varied
 from vnca_jax.models import DoublingVNCA
 from vnca_jax.update_networks import GatedUpdate, GRUUpdate
 
 BASE = ablations.PRESETS["cpu"]
+COLOURS = {"dataset": "coloured_digits", "latent-size": 40, "image-channels": 3}
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_a_variation_changes_what_it_says_and_nothing_else(name):
-    before, after = cli.as_flags(BASE), cli.as_flags(varied(BASE, name, 7)[0])
+    before, after = cli.as_flags(BASE), cli.as_flags(varied(BASE, name, 7))
     changed = {flag: after[flag] for flag in after if flag not in before or before[flag] != after[flag]}
     assert (changed.pop("seed"), changed.pop("name")) == (7, f"cpu/{name}/7")
     expected = {
@@ -27,16 +28,20 @@ def test_a_variation_changes_what_it_says_and_nothing_else(name):
         "larger_latent": {"latent-size": 32},
         "batch_4": {"batch-size": 4},
         "batch_128": {"batch-size": 128},
-        "colours_1": {"dataset": "coloured_digits", "latent-size": 40, "num-mixtures": 1},
-        "colours_4": {"dataset": "coloured_digits", "latent-size": 40, "num-mixtures": 4},
+        "neighbour": {"update-network": "neighbour"},
+        "one_per_scale": {"one-per-scale": True},
+        "gru": {"update-network": "gru"},
+        "gated": {"update-network": "gated"},
+        "half_frozen": {"update-network": "half_frozen"},
+        "colours_1": {**COLOURS, "num-mixtures": 1},
+        "colours_4": {**COLOURS, "num-mixtures": 4},
     }
     assert changed == expected.get(name, {})
 
 
 def test_models_of_the_variations():
     def model_of(name):
-        config, changes = varied(BASE, name, 0)
-        return eqx.filter_eval_shape(lambda key: elbo.build(DoublingVNCA, config, key=key, **changes)[0], jr.key(0))
+        return eqx.filter_eval_shape(DoublingVNCA, varied(BASE, name, 0).model, key=jr.key(0))
 
     assert isinstance(model_of("gru").update, GRUUpdate) and isinstance(model_of("gated").update, GatedUpdate)
     networks = model_of("one_per_scale").update

@@ -80,7 +80,7 @@ def test_sizes_that_a_file_does_not_name_take_their_defaults(model, path):
 
 def test_the_model_that_comes_with_the_repository():
     imported, header = import_model(tiny_training.ROOT / "pretrained" / "mnist_doubling_small")
-    assert (type(imported).__name__, imported.image_size, imported.num_mixtures) == ("DoublingVNCA", 32, 0)
+    assert (type(imported).__name__, imported.image_size, imported.sizes.num_mixtures) == ("DoublingVNCA", 32, 0)
     assert header["dataset"] == "binarized_mnist"
 
 

@@ -76,8 +76,8 @@ def test_elu_after_the_dense_layer(model):
 
 def test_refused_decoder_depths():
     for depth, sentence in (
-        (-1, "decoder_depth is -1, but must be at least 0."),
-        (6, "image_size is 28, but with decoder_depth 6 it must be an even number above 32."),
+        (-1, "`decoder_depth` is -1, but must be at least 0."),
+        (6, "`image_size` is 28, but with `decoder_depth` 6 it must be an even number above 32."),
     ):
         with pytest.raises(InputError, match=sentence):
             skeleton(decoder_depth=depth)
@@ -155,11 +155,11 @@ def test_samples_depend_on_the_key_alone(model, decode):
 
 def test_hyperparameters_rebuild_the_model():
     original = skeleton(**SIZES)
-    assert models.hyperparameters(original) == SIZES | {"num_mixtures": 0, "decoder_depth": 1, "dense_elu": False}
+    assert models.hyperparameters(original) == SIZES | {"num_mixtures": 0, "decoder_depth": None, "dense_elu": False}
     rebuilt = eqx.filter_eval_shape(lambda: models.MODELS["ConvVAE"](**models.hyperparameters(original), key=jr.key(0)))
     assert jax.tree.structure(rebuilt) == jax.tree.structure(original)
     assert jax.tree.leaves(rebuilt) == jax.tree.leaves(original)
-    assert list(models.hyperparameters(skeleton()).values()) == [28, 1, 128, 32, 4, 0, 4, False]
+    assert list(models.hyperparameters(skeleton()).values()) == [28, 128, 32, 4, 1, 0, None, False]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_hyperparameters_rebuild_the_model():
 def test_refused_sizes(name, value, smallest):
     with pytest.raises(InputError) as error:
         skeleton(**SIZES | {name: value})
-    assert str(error.value) == f"{name} is {value}, but must be at least {smallest}."
+    assert str(error.value) == f"`{name}` is {value}, but must be at least {smallest}."
 
 
 @pytest.mark.parametrize(("image_size", "depth", "above"), [(27, 4, 8), (8, 4, 8), (7, 1, 1), (1, 1, 1)])
@@ -178,7 +178,7 @@ def test_refused_image_sizes(image_size, depth, above):
     with pytest.raises(InputError) as error:
         skeleton(image_size=image_size, encoder_depth=depth)
     assert str(error.value) == (
-        f"image_size is {image_size}, but with encoder_depth {depth} it must be an even number above {above}."
+        f"`image_size` is {image_size}, but with `encoder_depth` {depth} it must be an even number above {above}."
     )
 
 

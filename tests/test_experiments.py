@@ -35,7 +35,7 @@ TINY_MODEL |= {
     "celeba_doubling": COLOURS + "--num-doublings 2 " + TINY_MODEL["mnist_doubling"],
     "emoji_doubling": COLOURS + "--num-doublings 2 " + TINY_MODEL["mnist_doubling"],
     "celeba_nondoubling": COLOURS + "--image-size 8 --num-blocks 1 " + TINY_MODEL["mnist_nondoubling"],
-    "celeba_baseline": COLOURS + "--image-size 8",
+    "celeba_baseline": COLOURS + "--image-size 8 --decoder-depth 2",
 }
 EXPERIMENTS = sorted(TINY_MODEL)
 
@@ -82,7 +82,7 @@ def finished(request, tmp_path_factory):
 
 def test_every_experiment_is_tested():
     files = (ROOT / "experiments").glob("*_*.py")
-    assert sorted(path.stem for path in files if "cli.Config(" in path.read_text()) == EXPERIMENTS
+    assert sorted(path.stem for path in files if "run.fit(model," in path.read_text()) == EXPERIMENTS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -147,7 +147,7 @@ def test_hyperparameters_rebuild_the_model():
     )
     assert jax.tree.structure(rebuilt) == jax.tree.structure(original)
     assert jax.tree.leaves(rebuilt) == jax.tree.leaves(original)
-    assert list(models.hyperparameters(skeleton()).values()) == [1, 256, 256, 4, 8, 4, 32, 4, *LATER.values()]
+    assert list(models.hyperparameters(skeleton()).values()) == [256, 256, 4, 8, 4, 32, 4, 1, *LATER.values()]
 
 
 def test_twin_layers_start_different(untrained):
@@ -163,14 +163,14 @@ def test_twin_layers_start_different(untrained):
 def test_refused_sizes(name, value, smallest):
     with pytest.raises(InputError) as error:
         skeleton(**SIZES | {name: value})
-    assert str(error.value) == f"{name} is {value}, but must be at least {smallest}."
+    assert str(error.value) == f"`{name}` is {value}, but must be at least {smallest}."
 
 
 def test_cells_too_small_for_the_likelihood():
     with pytest.raises(InputError) as error:
         skeleton(image_channels=3, latent_size=2)
     assert str(error.value) == (
-        "latent_size is 2, but a cell must hold the likelihood's 3 parameters a pixel; give a larger latent_size."
+        "`latent_size` is 2, but a cell must hold the likelihood's 3 parameters a pixel; give a larger `latent_size`."
     )
     assert skeleton(image_channels=3, latent_size=3).latent_size == 3
 
@@ -185,7 +185,7 @@ def test_colours():
         ),
         (
             {"num_mixtures": 1},
-            "image_channels is 1, but a mixture of logistics has 3 colours: give image_channels 3, or",
+            "`image_channels` is 1, but a mixture of logistics has 3 colours: give `image_channels` 3, or",
         ),
     ):
         with pytest.raises(InputError, match=sentence):

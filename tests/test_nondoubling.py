@@ -27,7 +27,7 @@ def test_number_of_parameters():
     assert count(paper) == count(skeleton(image_size=32)) == 5_042_304
     assert count(paper.update) == 9 * 128 * 128 + 128 + 128 * 128
     assert (paper.encoder.convs[0].padding, skeleton(image_size=32).encoder.convs[0].padding) == (4, 2)
-    assert (paper.min_steps, paper.num_steps, paper.max_steps) == (32, 48, 64)
+    assert (paper.sizes.min_steps, paper.num_steps, paper.sizes.max_steps) == (32, 48, 64)
 
 
 def test_residual_update():
@@ -89,12 +89,12 @@ def test_replace_keeps_the_parameters_shapes():
 @pytest.mark.parametrize(
     ("sizes", "sentence"),
     [
-        ({"num_steps": 0}, "num_steps is 0, but must be at least 1."),
-        ({"min_steps": 9, "max_steps": 8}, "min_steps is 9, but must be at most max_steps, 8."),
-        ({"update_probability": 0.0}, "update_probability is 0.0, but must be above 0 and at most 1."),
-        ({"update_probability": 1.5}, "update_probability is 1.5, but must be above 0 and at most 1."),
-        ({"num_blocks": -1}, "num_blocks is -1, but must be at least 0."),
-        ({"num_mixtures": 1}, "image_channels is 1, but a mixture of logistics has 3 colours: give "),
+        ({"num_steps": 0}, "`num_steps` is 0, but must be at least 1."),
+        ({"min_steps": 9, "max_steps": 8}, "`min_steps` is 9, but must be at most `max_steps`, 8."),
+        ({"update_probability": 0.0}, "`update_probability` is 0.0, but must be above 0 and at most 1."),
+        ({"update_probability": 1.5}, "`update_probability` is 1.5, but must be above 0 and at most 1."),
+        ({"num_blocks": -1}, "`num_blocks` is -1, but must be at least 0."),
+        ({"num_mixtures": 1}, "`image_channels` is 1, but a mixture of logistics has 3 colours: give "),
         ({"latent_size": 1, "image_channels": 3}, "a cell must hold the likelihood's 3 parameters a pixel"),
     ],
 )

@@ -1,5 +1,7 @@
 """Training with a pool: a linear automaton by hand, the steps that are drawn, and runs that are interrupted."""
 
+import types
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,8 @@ class Linear(eqx.Module):
     a: jax.Array
     w: jax.Array
     likelihood = Unit()
-    latent_size, min_steps, max_steps, trajectory_size, recomputed_size = 1, 3, 3, 1, 1
+    latent_size, trajectory_size, recomputed_size = 1, 1, 1
+    sizes = types.SimpleNamespace(min_steps=3, max_steps=3)
 
     def encode(self, x):
         return self.a * x[:, 0, 0], jnp.zeros((len(x), 1))

@@ -36,7 +36,7 @@ def as_model(model, reference, prefix):
     """`model` with the arrays of `prefix` for parameters: the parameters themselves, gradients, updated parameters."""
     names = [name.removesuffix(".weight") for name in reference if name.startswith(f"{prefix}/") and "weight" in name]
     weights, biases = ([reference[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
-    to_latent = model.encoder_depth + 1  # the place of the encoder's dense layer; the decoder's comes next
+    to_latent = model.sizes.encoder_depth + 1  # the place of the encoder's dense layer; the decoder's comes next
     channels = len(biases[to_latent - 1])
     side = int((len(biases[to_latent + 1]) // len(weights[to_latent + 2])) ** 0.5)  # of the decoder's first grid
     ours = [as_conv(weight) for weight in weights[:to_latent]]

@@ -103,7 +103,7 @@ def test_untrained_it_keeps_the_cells(name):
 
 def test_names():
     assert isinstance(make("gated", CELL, HIDDEN, BLOCKS, key=jr.key(0)), GatedUpdate)
-    with pytest.raises(InputError, match="update_network is 'lstm', but must be one of residual, neighbour, gated"):
+    with pytest.raises(InputError, match="`update_network` is 'lstm', but must be one of residual, neighbour, gated"):
         make("lstm", CELL, HIDDEN, BLOCKS, key=jr.key(0))
 
 

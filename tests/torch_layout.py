@@ -31,8 +31,8 @@ def as_model(model, reference, prefix):
     """`model` with the arrays of `prefix` for parameters: the parameters themselves, gradients, updated parameters."""
     start = f"{prefix}/"
     names = [name.removesuffix(".weight") for name in reference if name.startswith(start) and name.endswith(".weight")]
-    *convs, dense, perceive = names[: model.encoder_depth + 3]
-    pointwise = names[model.encoder_depth + 3 :]
+    *convs, dense, perceive = names[: model.sizes.encoder_depth + 3]
+    pointwise = names[model.sizes.encoder_depth + 3 :]
     weights = [as_conv(reference[f"{name}.weight"]) for name in convs]
     weights.append(as_dense_after_flatten(reference[f"{dense}.weight"], channels=weights[-1].shape[-1]))
     weights.append(as_conv(reference[f"{perceive}.weight"]))

@@ -261,7 +261,7 @@ def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
     key = jr.key(0)
     try:
         for size in sizes.values():
-            if not isinstance(size, str) and not (isinstance(size, int | float) and size <= len(leaves)):
+            if not isinstance(size, str | None) and not (isinstance(size, int | float) and size <= len(leaves)):
                 raise ValueError("a size is no number and no name, or beyond what the file can hold")
         skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=key)
         if header.get("storage", "float32") not in get_args(Storage):

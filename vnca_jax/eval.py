@@ -121,7 +121,7 @@ def evaluate(
         num_devices=mesh.size,
         device=jax.devices()[0].device_kind,
         seconds=time.monotonic() - started_at,
-        num_steps=getattr(model, "num_steps", None),
+        num_steps=model.num_steps if isinstance(model, models.NonDoublingVNCA) else None,
         compute_dtype=precision.compute_dtype(),
     )
 
@@ -194,7 +194,7 @@ def main(options: Options) -> Evaluation:
         check_can_be_written("--json", options.json)
     model, header = import_model(options.ckpt)
     if options.num_steps is not None:
-        if not hasattr(model, "num_steps"):
+        if not isinstance(model, models.NonDoublingVNCA):
             raise InputError(
                 f"{options.ckpt} holds a {header['model']}, whose steps are fixed; leave --num-steps out for it."
             )

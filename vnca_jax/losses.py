@@ -103,7 +103,7 @@ def pool_loss(
             mean, log_variance = model.encode(x)
             cells = model.seed(bounds.reparameterize(mean, log_variance, noise))
             cells = jnp.where(resumed[:, None, None, None], start, cells)
-            cells = model.steps(cells, num_steps, max_steps=model.max_steps, keys=jr.wrap_key_data(mask_keys))
+            cells = model.steps(cells, num_steps, max_steps=model.sizes.max_steps, keys=jr.wrap_key_data(mask_keys))
             log_px_given_z = model.likelihood.log_prob(model.parameters(cells), x)
             kl = bounds.kl_to_prior(mean, log_variance)
             elbo = log_px_given_z - weight * kl
@@ -125,7 +125,7 @@ def draw_num_steps(
     model: Any, key: PRNGKeyArray, *, step: Int[Array, ""] | int = 0, step_range: StepRange | None = None
 ) -> Int[Array, ""]:
     """T ~ U{min_steps, ..., max_steps} (section 3.3), or from the range that `step_range` has reached at `step`."""
-    least, most = model.min_steps, model.max_steps
+    least, most = model.sizes.min_steps, model.sizes.max_steps
     if step_range is not None:
         least, most = step_range.at(jnp.asarray(step), least, most)
     return jr.randint(key, (), least, most + 1)

@@ -66,7 +66,7 @@ def graphs(model: Any) -> dict[str, Graph]:
                 "mean": Graph(model.likelihood.mean, parameters, ("mean",)),
             }
         case NonDoublingVNCA():
-            steps = {"step": _step(model.update, model.latent_size, model.update_probability < 1)}
+            steps = {"step": _step(model.update, model.latent_size, model.sizes.update_probability < 1)}
         case DoublingVNCA(update=tuple() as networks):
             steps = {f"step_{k}": _step(network, model.latent_size) for k, network in enumerate(networks)}
         case _:

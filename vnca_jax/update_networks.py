@@ -116,8 +116,13 @@ def register(name: str, factory: Callable[..., UpdateNetwork]) -> None:
         )
 
 
+def check_name(name: str) -> None:
+    """Raises InputError unless `name` is one of UPDATE_NETWORKS."""
+    if name not in UPDATE_NETWORKS:
+        raise InputError(f"`update_network` is {name!r}, but must be one of {', '.join(UPDATE_NETWORKS)}.")
+
+
 def make(name: str, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray) -> UpdateNetwork:
     """The update network called `name`, one of UPDATE_NETWORKS; raises InputError for another name."""
-    if name not in UPDATE_NETWORKS:
-        raise InputError(f"update_network is {name!r}, but must be one of {', '.join(UPDATE_NETWORKS)}.")
+    check_name(name)
     return UPDATE_NETWORKS[name](cell_size, hidden_size, num_blocks, key=key)

@@ -47,8 +47,8 @@ class DiscretizedLogisticMixture(eqx.Module):
         """How many channels of a cell the likelihood reads, 10 L; raises InputError unless images have 3 channels."""
         if image_channels != 3:
             raise InputError(
-                f"image_channels is {image_channels}, but a mixture of logistics has 3 colours: give image_channels 3, "
-                "or num_mixtures 0 for binary images."
+                f"`image_channels` is {image_channels}, but a mixture of logistics has 3 colours: give "
+                "`image_channels` 3, or `num_mixtures` 0 for binary images."
             )
         return 10 * self.num_components
 

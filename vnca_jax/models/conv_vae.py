@@ -1,5 +1,8 @@
 """The deep convolutional baseline, which the paper holds its automata against."""
 
+import dataclasses
+from typing import Any
+
 import equinox as eqx
 import jax.random as jr
 from einops import rearrange
@@ -11,9 +14,61 @@ from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder, padding_to_two_power
 from vnca_jax.models.sizes import check_sizes
+from vnca_jax.models.vae import VAE
 
 
-class ConvVAE(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class ConvSizes:
+    """The model; the defaults are the paper's for MNIST: 9,495,809 parameters.
+
+    Raises InputError for a size below one, images whose sides cannot be halved as often as the decoder doubles them, or
+    a mixture of colours without 3 image channels.
+    """
+
+    image_size: int = 28
+    """Pixels a side; larger than the dataset's adds a zero border."""
+    latent_size: int = 128
+    """Numbers in z."""
+    encoder_width: int = 32
+    """Channels of the encoder's first convolution; each further one doubles them, and the decoder halves them again."""
+    encoder_depth: int = 4
+    """Convolutions of stride 2 in the encoder, and transposed ones in the decoder."""
+    image_channels: int = 1
+    """Channels of a pixel: 1, or 3 colours."""
+    num_mixtures: int = 0
+    """Logistic components of a pixel's colour, L; 0 for binary pixels."""
+    decoder_depth: int | None = None
+    """Transposed convolutions of stride 2 in the decoder; None is as many as the encoder has."""
+    dense_elu: bool = False
+    """Apply ELU after the decoder's dense layer, as the paper does on CelebA."""
+
+    def __post_init__(self):
+        check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "decoder_depth", "dense_elu"))
+        make_likelihood(self.num_mixtures).num_parameters(self.image_channels)
+        if self.full_side % (1 << self.num_doublings):
+            name = "encoder_depth" if self.decoder_depth is None else "decoder_depth"
+            raise InputError(
+                f"`image_size` is {self.image_size}, but with `{name}` {self.num_doublings} it must be an even number "
+                f"above {1 << self.num_doublings >> 1}."
+            )
+
+    @property
+    def num_doublings(self) -> int:
+        """How often the decoder doubles its grid."""
+        return self.encoder_depth if self.decoder_depth is None else self.decoder_depth
+
+    @property
+    def full_side(self) -> int:
+        """Cells a side of the largest grids, after the encoder's first convolution and before the decoder's last."""
+        return self.image_size + 2 * padding_to_two_power(self.image_size) - 4
+
+    @property
+    def first_side(self) -> int:
+        """Cells a side of the smallest grid, where the decoder starts."""
+        return self.full_side >> self.num_doublings
+
+
+class ConvVAE(VAE):
     """The convolutional VAE (appendix A.6): the decoder is the encoder mirrored, or deeper than it (appendix A.1).
 
     A dense layer fills the smallest grid, with ELU if `dense_elu`; `decoder_depth` transposed 5x5 convolutions with ELU
@@ -25,83 +80,36 @@ class ConvVAE(eqx.Module):
     dense: Dense
     transposed: tuple[ConvTranspose, ...]
     likelihood: Likelihood
-    image_size: int = eqx.field(static=True)
-    image_channels: int = eqx.field(static=True)
-    latent_size: int = eqx.field(static=True)
-    encoder_width: int = eqx.field(static=True)
-    encoder_depth: int = eqx.field(static=True)
-    num_mixtures: int = eqx.field(static=True)
-    decoder_depth: int = eqx.field(static=True)
-    dense_elu: bool = eqx.field(static=True)
+    sizes: ConvSizes = eqx.field(static=True)
 
-    def __init__(
-        self,
-        *,
-        image_size: int = 28,
-        image_channels: int = 1,
-        latent_size: int = 128,
-        encoder_width: int = 32,
-        encoder_depth: int = 4,
-        num_mixtures: int = 0,
-        decoder_depth: int | None = None,
-        dense_elu: bool = False,
-        key: PRNGKeyArray,
-    ):
-        """The paper's MNIST model by default: 9,495,809 parameters. `decoder_depth` None stands for `encoder_depth`.
-
-        The pixels are binary, or colours of `num_mixtures` components. Raises InputError for a size below one, images
-        whose sides cannot be halved `decoder_depth` times, or such colours without 3 image channels.
-        """
-        self.image_size = image_size
-        self.image_channels = image_channels
-        self.latent_size = latent_size
-        self.encoder_width = encoder_width
-        self.encoder_depth = encoder_depth
-        self.num_mixtures = num_mixtures
-        self.decoder_depth = encoder_depth if decoder_depth is None else decoder_depth
-        self.dense_elu = dense_elu
-        check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "decoder_depth", "dense_elu"))
-        if self._full_side % (1 << self.decoder_depth):
-            name = "encoder_depth" if decoder_depth is None else "decoder_depth"
-            raise InputError(
-                f"image_size is {image_size}, but with {name} {self.decoder_depth} it must be an even number above "
-                f"{1 << self.decoder_depth >> 1}."
-            )
-        self.likelihood = make_likelihood(num_mixtures)
-        padding = padding_to_two_power(image_size)
-        encoder_key, dense_key, last_key, *keys = jr.split(key, 3 + self.decoder_depth)
+    def __init__(self, sizes: ConvSizes = ConvSizes(), *, key: PRNGKeyArray, **changes: Any):
+        """A model of these sizes; `changes` are some of them by name. Raises InputError as the sizes do."""
+        self.sizes = sizes = dataclasses.replace(sizes, **changes)
+        self.likelihood = make_likelihood(sizes.num_mixtures)
+        padding = padding_to_two_power(sizes.image_size)
+        encoder_key, dense_key, last_key, *keys = jr.split(key, 3 + sizes.num_doublings)
         self.encoder = Encoder(
-            image_size=image_size,
-            image_channels=image_channels,
-            latent_size=latent_size,
-            width=encoder_width,
-            depth=encoder_depth,
+            image_size=sizes.image_size,
+            image_channels=sizes.image_channels,
+            latent_size=sizes.latent_size,
+            width=sizes.encoder_width,
+            depth=sizes.encoder_depth,
             first_padding=padding,
             key=encoder_key,
         )
-        widths = [encoder_width << i for i in reversed(range(self.decoder_depth + 1))]
-        self.dense = Dense(latent_size, self._first_side**2 * widths[0], key=dense_key)
+        widths = [sizes.encoder_width << i for i in reversed(range(sizes.num_doublings + 1))]
+        self.dense = Dense(sizes.latent_size, sizes.first_side**2 * widths[0], key=dense_key)
         doubling = [
             ConvTranspose(2 * width, width, 5, stride=2, padding=2, key=layer_key)
             for width, layer_key in zip(widths[1:], keys, strict=True)
         ]
-        num_parameters = self.likelihood.num_parameters(image_channels)
+        num_parameters = self.likelihood.num_parameters(sizes.image_channels)
         self.transposed = (*doubling, ConvTranspose(widths[-1], num_parameters, 5, padding=padding, key=last_key))
-
-    @property
-    def _full_side(self) -> int:
-        """Cells a side of the largest grids, after the encoder's first convolution and before the decoder's last."""
-        return self.image_size + 2 * padding_to_two_power(self.image_size) - 4
-
-    @property
-    def _first_side(self) -> int:
-        """Cells a side of the smallest grid, where the decoder starts."""
-        return self._full_side >> self.decoder_depth
 
     @property
     def activation_size(self) -> int:
         """Numbers in the largest activation of decoding one latent: what the pixels see for the last convolution."""
-        return self.image_size**2 * 25 * self.encoder_width
+        return self.image_size**2 * 25 * self.sizes.encoder_width
 
     @property
     def trajectory_size(self) -> int:
@@ -110,7 +118,7 @@ class ConvVAE(eqx.Module):
         Per cell of a full grid and first channel these are 25 for the decoder's last convolution, less than 25/4 + 25/8
         + ... for the encoder's strided ones, and 1 + 1/2 + ... for the outputs of each side.
         """
-        return self._full_side**2 * 42 * self.encoder_width
+        return self.sizes.full_side**2 * 42 * self.sizes.encoder_width
 
     @property
     def recomputed_size(self) -> int:
@@ -130,9 +138,9 @@ class ConvVAE(eqx.Module):
 
     def seed(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch _ _ hidden"]:
         """The smallest grid, which the dense layer fills."""
-        side = self._first_side
+        side = self.sizes.first_side
         x = rearrange(self.dense(z), "... (h w c) -> ... h w c", h=side, w=side)
-        return elu(x) if self.dense_elu else x
+        return elu(x) if self.sizes.dense_elu else x
 
     def stage(self, k: int, hidden: Float[Array, "*batch _ _ hidden"]) -> Float[Array, "*batch _ _ half_as_many"]:
         """Stage k of the decoding: a transposed convolution that doubles the grid, then ELU."""
@@ -148,7 +156,3 @@ class ConvVAE(eqx.Module):
         for k in range(self.num_stages):
             hidden = self.stage(k, hidden)
         return self.parameters(hidden)
-
-    def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
-        """The likelihood's parameters for z ~ p(z) = N(0, I)."""
-        return self.decode(jr.normal(key, (num_samples, self.latent_size)))

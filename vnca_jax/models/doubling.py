@@ -1,5 +1,8 @@
 """The doubling VNCA, whose image grows by cell division."""
 
+import dataclasses
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,9 +12,52 @@ from vnca_jax import automaton, update_networks
 from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder
 from vnca_jax.models.sizes import check_cell_size, check_sizes
+from vnca_jax.models.vae import VNCA
 
 
-class DoublingVNCA(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class DoublingSizes:
+    """The model; the defaults are the paper's for MNIST: 6,585,088 parameters.
+
+    Raises InputError for a size below one, an unknown update network, cells too small for the likelihood's
+    parameters, or a mixture of colours without 3 image channels.
+    """
+
+    latent_size: int = 256
+    """Numbers in z, and in a cell."""
+    hidden_size: int = 256
+    """Channels inside the update network."""
+    num_doublings: int = 4
+    """Doublings, K; images have 2^(K + 1) pixels a side."""
+    steps_per_doubling: int = 8
+    """NCA steps before the first and after each doubling, M."""
+    num_blocks: int = 4
+    """Residual blocks of the update network."""
+    encoder_width: int = 32
+    """Channels of the encoder's first convolution; each further one doubles them."""
+    encoder_depth: int = 4
+    """Convolutions of stride 2 in the encoder."""
+    image_channels: int = 1
+    """Channels of a pixel: 1, or 3 colours."""
+    num_mixtures: int = 0
+    """Logistic components of a pixel's colour, L; 0 for binary pixels."""
+    update_network: str = "residual"
+    """Name of the update network; the paper's is residual, and appendix A.8 has others."""
+    one_per_scale: bool = False
+    """Give each scale of the growth an update network of its own."""
+
+    def __post_init__(self):
+        check_sizes(self, may_be_zero=("num_blocks", "encoder_depth", "num_mixtures", "one_per_scale"))
+        update_networks.check_name(self.update_network)
+        check_cell_size(self.latent_size, self.num_mixtures, self.image_channels)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side, 2^(K + 1)."""
+        return 2 ** (self.num_doublings + 1)
+
+
+class DoublingVNCA(VNCA):
     """The doubling VNCA (section 2): z on a 2x2 grid of cells, M steps, then K times a doubling and M steps.
 
     Images have 2^(K + 1) pixels a side; the first channels of the final cells are the likelihood's parameters.
@@ -20,78 +66,31 @@ class DoublingVNCA(eqx.Module):
     encoder: Encoder
     update: automaton.UpdateNetwork | tuple[automaton.UpdateNetwork, ...]
     likelihood: Likelihood
-    image_channels: int = eqx.field(static=True)
-    latent_size: int = eqx.field(static=True)
-    hidden_size: int = eqx.field(static=True)
-    num_doublings: int = eqx.field(static=True)
-    steps_per_doubling: int = eqx.field(static=True)
-    num_blocks: int = eqx.field(static=True)
-    encoder_width: int = eqx.field(static=True)
-    encoder_depth: int = eqx.field(static=True)
-    num_mixtures: int = eqx.field(static=True)
-    update_network: str = eqx.field(static=True)
-    one_per_scale: bool = eqx.field(static=True)
+    sizes: DoublingSizes = eqx.field(static=True)
 
-    def __init__(
-        self,
-        *,
-        image_channels: int = 1,
-        latent_size: int = 256,
-        hidden_size: int = 256,
-        num_doublings: int = 4,
-        steps_per_doubling: int = 8,
-        num_blocks: int = 4,
-        encoder_width: int = 32,
-        encoder_depth: int = 4,
-        num_mixtures: int = 0,
-        update_network: str = "residual",
-        one_per_scale: bool = False,
-        key: PRNGKeyArray,
-    ):
-        """The paper's MNIST model by default: 6,585,088 parameters. `latent_size` is also the size of a cell.
-
-        The pixels are binary, or colours of `num_mixtures` components. `update_network` is a name of UPDATE_NETWORKS;
-        each scale of the growth may have one of its own. Raises InputError for a size below one, an unknown name, cells
-        too small for the likelihood's parameters, or such colours without 3 image channels.
-        """
-        self.image_channels = image_channels
-        self.latent_size = latent_size
-        self.hidden_size = hidden_size
-        self.num_doublings = num_doublings
-        self.steps_per_doubling = steps_per_doubling
-        self.num_blocks = num_blocks
-        self.encoder_width = encoder_width
-        self.encoder_depth = encoder_depth
-        self.num_mixtures = num_mixtures
-        self.update_network = update_network
-        self.one_per_scale = one_per_scale
-        check_sizes(self, may_be_zero=("num_blocks", "encoder_depth", "num_mixtures", "one_per_scale"))
-        self.likelihood = make_likelihood(num_mixtures)
-        check_cell_size(latent_size, self.likelihood.num_parameters(image_channels))
+    def __init__(self, sizes: DoublingSizes = DoublingSizes(), *, key: PRNGKeyArray, **changes: Any):
+        """A model of these sizes; `changes` are some of them by name. Raises InputError as the sizes do."""
+        self.sizes = sizes = dataclasses.replace(sizes, **changes)
+        self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
         self.encoder = Encoder(
-            image_size=self.image_size,
-            image_channels=image_channels,
-            latent_size=latent_size,
-            width=encoder_width,
-            depth=encoder_depth,
+            image_size=sizes.image_size,
+            image_channels=sizes.image_channels,
+            latent_size=sizes.latent_size,
+            width=sizes.encoder_width,
+            depth=sizes.encoder_depth,
             key=encoder_key,
         )
         networks = [
-            update_networks.make(update_network, latent_size, hidden_size, num_blocks, key=k)
-            for k in (jr.split(update_key, self.num_stages) if one_per_scale else [update_key])
+            update_networks.make(sizes.update_network, sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=k)
+            for k in (jr.split(update_key, self.num_stages) if sizes.one_per_scale else [update_key])
         ]
-        self.update = tuple(networks) if one_per_scale else networks[0]
-
-    @property
-    def image_size(self) -> int:
-        """Pixels a side, 2^(K + 1)."""
-        return 2 ** (self.num_doublings + 1)
+        self.update = tuple(networks) if sizes.one_per_scale else networks[0]
 
     @property
     def activation_size(self) -> int:
         """Numbers in the largest activation of decoding one latent: every cell of the final grid, at its widest."""
-        return self.image_size**2 * max(self.latent_size, self.hidden_size)
+        return self.image_size**2 * max(self.latent_size, self.sizes.hidden_size)
 
     @property
     def trajectory_size(self) -> int:
@@ -106,12 +105,12 @@ class DoublingVNCA(eqx.Module):
     @property
     def _cell_updates(self) -> int:
         """Updates of single cells in all stages."""
-        return sum(self.steps_per_doubling * 4 ** (k + 1) for k in range(self.num_doublings + 1))
+        return sum(self.sizes.steps_per_doubling * 4 ** (k + 1) for k in range(self.sizes.num_doublings + 1))
 
     @property
     def _step_size(self) -> int:
         """Numbers that the update of a cell keeps."""
-        return 2 * self.latent_size + 2 * (self.num_blocks + 1) * self.hidden_size
+        return 2 * self.latent_size + 2 * (self.sizes.num_blocks + 1) * self.sizes.hidden_size
 
     def encode(
         self, x: Float[Array, "*batch h w c"]
@@ -122,7 +121,7 @@ class DoublingVNCA(eqx.Module):
     @property
     def num_stages(self) -> int:
         """How many stages a growth has: one before the first and one after each doubling, K + 1."""
-        return self.num_doublings + 1
+        return self.sizes.num_doublings + 1
 
     def update_of(self, k: int) -> automaton.UpdateNetwork:
         """The update network of stage k."""
@@ -134,7 +133,7 @@ class DoublingVNCA(eqx.Module):
 
     def stage(self, k: int, cells: Float[Array, "*batch _ _ cell"]) -> Float[Array, "*batch _ _ cell"]:
         """Stage k of the growth: the doubling that all but the first one begin with, then M steps."""
-        return automaton.run(self.update_of(k), automaton.double(cells) if k else cells, self.steps_per_doubling)
+        return automaton.run(self.update_of(k), automaton.double(cells) if k else cells, self.sizes.steps_per_doubling)
 
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters for p(x|z)."""
@@ -149,7 +148,7 @@ class DoublingVNCA(eqx.Module):
         cells = self.seed(z)
         for k in range(self.num_stages):
             cells = automaton.double(cells) if k else cells
-            states = automaton.run(self.update_of(k), cells, self.steps_per_doubling, keep=True)
+            states = automaton.run(self.update_of(k), cells, self.sizes.steps_per_doubling, keep=True)
             stages.append(jnp.concatenate([cells[None], states]))
             cells = states[-1]
         return stages
@@ -157,7 +156,3 @@ class DoublingVNCA(eqx.Module):
     def parameters(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters that cells show, at any stage of growth."""
         return cells[..., : self.likelihood.num_parameters(self.image_channels)]
-
-    def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
-        """The likelihood's parameters for z ~ p(z) = N(0, I)."""
-        return self.decode(jr.normal(key, (num_samples, self.latent_size)))

@@ -1,5 +1,8 @@
 """The non-doubling VNCA, whose grid keeps its size, so that it can run for any number of steps and heal."""
 
+import dataclasses
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,110 +13,111 @@ from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder, padding_to_two_power
 from vnca_jax.models.sizes import check_cell_size, check_sizes
+from vnca_jax.models.vae import VNCA
 
 MASK_SEED = 0  # of the cells that are updated when a model with an update probability below one decodes
 
 
-class NonDoublingVNCA(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class NonDoublingSizes:
+    """The model; the defaults are the paper's for MNIST: 5,042,304 parameters.
+
+    Raises InputError for a size below one, cells too small for the likelihood's parameters, a mixture of colours
+    without 3 image channels, fewest steps beyond the most, or an update probability outside (0, 1].
+    """
+
+    image_size: int = 28
+    """Pixels a side; larger than the dataset's adds a zero border."""
+    latent_size: int = 128
+    """Numbers in z, and in a cell."""
+    hidden_size: int = 128
+    """Channels inside the update network."""
+    num_blocks: int = 0
+    """Residual blocks of the update network; 0 is the simple one of the paper's MNIST model."""
+    num_steps: int = 48
+    """NCA steps T of evaluation and pictures."""
+    min_steps: int = 32
+    """Fewest NCA steps of a training batch, whose T is uniform."""
+    max_steps: int = 64
+    """Most NCA steps of a training batch, included."""
+    update_probability: float = 1.0
+    """Probability that a step updates a cell."""
+    encoder_width: int = 32
+    """Channels of the encoder's first convolution; each further one doubles them."""
+    encoder_depth: int = 4
+    """Convolutions of stride 2 in the encoder."""
+    image_channels: int = 1
+    """Channels of a pixel: 1, or 3 colours."""
+    num_mixtures: int = 0
+    """Logistic components of a pixel's colour, L; 0 for binary pixels."""
+
+    def __post_init__(self):
+        check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "num_blocks"))
+        if self.min_steps > self.max_steps:
+            raise InputError(f"`min_steps` is {self.min_steps}, but must be at most `max_steps`, {self.max_steps}.")
+        if not 0 < self.update_probability <= 1:
+            raise InputError(f"`update_probability` is {self.update_probability}, but must be above 0 and at most 1.")
+        check_cell_size(self.latent_size, self.num_mixtures, self.image_channels)
+
+
+class NonDoublingVNCA(VNCA):
     """The non-doubling VNCA (section 3.3, Fig. 12): z on every cell of the image's grid, T steps.
 
-    It is trained with T ~ U{min_steps, ..., max_steps} and decodes with T = `num_steps`. The first channels of the
-    final cells are the likelihood's parameters.
+    It is trained with T ~ U{min_steps, ..., max_steps} and decodes with T = `num_steps`. The update network is the
+    simple one, or the doubling VNCA's with `num_blocks` residual blocks. The first channels of the final cells are the
+    likelihood's parameters.
     """
 
     encoder: Encoder
     update: automaton.SimpleUpdate | automaton.ResidualUpdate
     likelihood: Likelihood
-    image_size: int = eqx.field(static=True)
-    image_channels: int = eqx.field(static=True)
-    latent_size: int = eqx.field(static=True)
-    hidden_size: int = eqx.field(static=True)
-    num_steps: int = eqx.field(static=True)
-    min_steps: int = eqx.field(static=True)
-    max_steps: int = eqx.field(static=True)
-    update_probability: float = eqx.field(static=True)
-    encoder_width: int = eqx.field(static=True)
-    encoder_depth: int = eqx.field(static=True)
-    num_mixtures: int = eqx.field(static=True)
-    num_blocks: int = eqx.field(static=True)
+    sizes: NonDoublingSizes = eqx.field(static=True)
 
-    def __init__(
-        self,
-        *,
-        image_size: int = 28,
-        image_channels: int = 1,
-        latent_size: int = 128,
-        hidden_size: int = 128,
-        num_steps: int = 48,
-        min_steps: int = 32,
-        max_steps: int = 64,
-        update_probability: float = 1.0,
-        encoder_width: int = 32,
-        encoder_depth: int = 4,
-        num_mixtures: int = 0,
-        num_blocks: int = 0,
-        key: PRNGKeyArray,
-    ):
-        """The paper's MNIST model by default: 5,042,304 parameters. `latent_size` is also the size of a cell.
-
-        The update network is the simple one, or the doubling VNCA's with `num_blocks` residual blocks. The pixels are
-        binary, or colours of `num_mixtures` components. Raises InputError for a size below one, cells
-        too small for the likelihood's parameters, such colours without 3 image channels, fewest steps beyond the most,
-        or an update probability outside (0, 1].
-        """
-        self.image_size = image_size
-        self.image_channels = image_channels
-        self.latent_size = latent_size
-        self.hidden_size = hidden_size
-        self.num_steps = num_steps
-        self.min_steps = min_steps
-        self.max_steps = max_steps
-        self.update_probability = update_probability
-        self.encoder_width = encoder_width
-        self.encoder_depth = encoder_depth
-        self.num_mixtures = num_mixtures
-        self.num_blocks = num_blocks
-        check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "num_blocks"))
-        if min_steps > max_steps:
-            raise InputError(f"min_steps is {min_steps}, but must be at most max_steps, {max_steps}.")
-        if not 0 < update_probability <= 1:
-            raise InputError(f"update_probability is {update_probability}, but must be above 0 and at most 1.")
-        self.likelihood = make_likelihood(num_mixtures)
-        check_cell_size(latent_size, self.likelihood.num_parameters(image_channels))
+    def __init__(self, sizes: NonDoublingSizes = NonDoublingSizes(), *, key: PRNGKeyArray, **changes: Any):
+        """A model of these sizes; `changes` are some of them by name. Raises InputError as the sizes do."""
+        self.sizes = sizes = dataclasses.replace(sizes, **changes)
+        self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
         self.encoder = Encoder(
-            image_size=image_size,
-            image_channels=image_channels,
-            latent_size=latent_size,
-            width=encoder_width,
-            depth=encoder_depth,
-            first_padding=padding_to_two_power(image_size),
+            image_size=sizes.image_size,
+            image_channels=sizes.image_channels,
+            latent_size=sizes.latent_size,
+            width=sizes.encoder_width,
+            depth=sizes.encoder_depth,
+            first_padding=padding_to_two_power(sizes.image_size),
             key=encoder_key,
         )
-        if num_blocks:
-            self.update = automaton.ResidualUpdate(latent_size, hidden_size, num_blocks, key=update_key)
+        if sizes.num_blocks:
+            self.update = automaton.ResidualUpdate(
+                sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=update_key
+            )
         else:
-            self.update = automaton.SimpleUpdate(latent_size, hidden_size, key=update_key)
+            self.update = automaton.SimpleUpdate(sizes.latent_size, sizes.hidden_size, key=update_key)
 
     @property
     def activation_size(self) -> int:
         """Numbers in the largest activation of decoding one latent: every cell, at its widest."""
-        return self.image_size**2 * max(self.latent_size, self.hidden_size)
+        return self.image_size**2 * max(self.latent_size, self.sizes.hidden_size)
 
     @property
     def trajectory_size(self) -> int:
         """Numbers kept for the gradient of one image, about: cell updates of the longest run times widths."""
-        return self.image_size**2 * self.max_steps * self._step_size
+        return self.image_size**2 * self.sizes.max_steps * self._step_size
 
     @property
     def recomputed_size(self) -> int:
         """Numbers kept likewise if the inside of each step is computed again, about: all cells, and one step."""
-        return self.image_size**2 * (self.max_steps * self.latent_size + self._step_size)
+        return self.image_size**2 * (self.sizes.max_steps * self.latent_size + self._step_size)
 
     @property
     def _step_size(self) -> int:
         """Numbers that the update of a cell keeps."""
-        return 2 * (self.latent_size + (self.num_blocks + 1) * self.hidden_size)
+        return 2 * (self.latent_size + (self.sizes.num_blocks + 1) * self.sizes.hidden_size)
+
+    @property
+    def num_steps(self) -> int:
+        """NCA steps T of `decode` and `grow`."""
+        return self.sizes.num_steps
 
     def encode(
         self, x: Float[Array, "*batch h w c"]
@@ -138,7 +142,7 @@ class NonDoublingVNCA(eqx.Module):
 
         `keys` draw the updated cells where the update probability is below one; without them it is one fixed sequence.
         """
-        if keys is None and self.update_probability < 1:
+        if keys is None and self.sizes.update_probability < 1:
             keys = jr.key(MASK_SEED)
         return automaton.run(
             self.update,
@@ -146,7 +150,7 @@ class NonDoublingVNCA(eqx.Module):
             num_steps,
             keep=keep,
             max_steps=max_steps,
-            update_probability=self.update_probability,
+            update_probability=self.sizes.update_probability,
             key=keys,
         )
 
@@ -162,7 +166,3 @@ class NonDoublingVNCA(eqx.Module):
     def parameters(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters that cells show, at any step."""
         return cells[..., : self.likelihood.num_parameters(self.image_channels)]
-
-    def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
-        """The likelihood's parameters for z ~ p(z) = N(0, I)."""
-        return self.decode(jr.normal(key, (num_samples, self.latent_size)))

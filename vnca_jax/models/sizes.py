@@ -1,5 +1,6 @@
-"""What a model is built from: its static fields are its constructor's arguments, so that a file can rebuild it."""
+"""A model's sizes: read, changed and checked."""
 
+import dataclasses
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -7,44 +8,42 @@ import jax
 import jax.random as jr
 
 from vnca_jax.errors import InputError
+from vnca_jax.likelihoods import make_likelihood
+from vnca_jax.models.vae import VAE
 
-T = TypeVar("T", bound=eqx.Module)
+T = TypeVar("T", bound=VAE)
 
 
-def hyperparameters(model: eqx.Module) -> dict[str, Any]:
-    """The constructor's arguments of `model`, by name: its static fields."""
-    return {
-        name: getattr(model, name)
-        for name, field in type(model).__dataclass_fields__.items()
-        if field.metadata.get("static", False)
-    }
+def hyperparameters(model: VAE) -> dict[str, Any]:
+    """The sizes of `model` by name, from which a file rebuilds it."""
+    return dataclasses.asdict(model.sizes)  # pyright: ignore[reportArgumentType]
 
 
 def replace(model: T, **changes: Any) -> T:
-    """`model` with the same parameters and other arguments, which must not change the parameters' shapes.
+    """`model` with the same parameters and other sizes, which must not change the parameters' shapes.
 
-    Raises InputError for an argument that the constructor refuses.
+    Raises InputError for a size that the model refuses.
     """
-    arguments = hyperparameters(model) | changes
-    skeleton = eqx.filter_eval_shape(type(model), **arguments, key=jr.key(0))
+    skeleton = eqx.filter_eval_shape(type(model), **hyperparameters(model) | changes, key=jr.key(0))
     leaves = jax.tree.leaves(model)
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in jax.tree.leaves(skeleton)]:
         raise ValueError(f"{changes} would change the shapes of the model's parameters")
     return jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
 
 
-def check_sizes(model: eqx.Module, may_be_zero: tuple[str, ...] = ()) -> None:
-    """Raises InputError unless all integer arguments of `model` are at least one, those in `may_be_zero` zero."""
-    for name, value in hyperparameters(model).items():
+def check_sizes(sizes: Any, may_be_zero: tuple[str, ...] = ()) -> None:
+    """Raises InputError unless all integers of `sizes` are at least one, those in `may_be_zero` zero."""
+    for name, value in dataclasses.asdict(sizes).items():
         smallest = 0 if name in may_be_zero else 1
         if isinstance(value, int) and value < smallest:
-            raise InputError(f"{name} is {value}, but must be at least {smallest}.")
+            raise InputError(f"`{name}` is {value}, but must be at least {smallest}.")
 
 
-def check_cell_size(cell_size: int, num_parameters: int) -> None:
-    """Raises InputError unless a cell of `cell_size` numbers holds the likelihood's `num_parameters`."""
+def check_cell_size(cell_size: int, num_mixtures: int, image_channels: int) -> None:
+    """Raises InputError unless a cell of `cell_size` numbers holds the likelihood's parameters."""
+    num_parameters = make_likelihood(num_mixtures).num_parameters(image_channels)
     if num_parameters > cell_size:
         raise InputError(
-            f"latent_size is {cell_size}, but a cell must hold the likelihood's {num_parameters} parameters a pixel; "
-            "give a larger latent_size."
+            f"`latent_size` is {cell_size}, but a cell must hold the likelihood's {num_parameters} parameters a pixel; "
+            "give a larger `latent_size`."
         )
