@@ -29,12 +29,13 @@ from jax.sharding import Mesh
 from benchmarks.accelerator_parts import SEED, Part, bound_part, parts_of_step
 from benchmarks.flops import count_flops
 from benchmarks.our_step import make_step
-from benchmarks.side_by_side import GIB, describe_machine, format_table, require_folder, require_sizes, time_compilation
+from benchmarks.side_by_side import GIB, describe_machine, require_folder, require_sizes, time_compilation
 from vnca_jax import conv, parallel, paths, pool, precision
 from vnca_jax.errors import reported
 from vnca_jax.eval import decodes_at_once
 from vnca_jax.losses import elbo_loss, pool_loss
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
+from vnca_jax.text_table import aligned
 
 Program = Literal["doubling", "nondoubling", "baseline", "iwelbo"]
 PROGRAMS: tuple[Program, ...] = ("doubling", "nondoubling", "baseline", "iwelbo")
@@ -237,7 +238,7 @@ def as_tables(programs: Sequence[dict[str, Any]], parts: Sequence[dict[str, Any]
         )
         for x in programs
     ]
-    tables = [format_table(head, cells)]
+    tables = [aligned(head, cells)]
     head = ("part, forward and backward", "ms", "GFLOP", "MB", "TFLOP/s", "roofline ms", "of roofline", "bound by")
     cells = [
         (
@@ -247,7 +248,7 @@ def as_tables(programs: Sequence[dict[str, Any]], parts: Sequence[dict[str, Any]
         )
         for x in parts
     ]
-    return "\n\n".join([*tables, format_table(head, cells)] if parts else tables)
+    return "\n\n".join([*tables, aligned(head, cells)] if parts else tables)
 
 
 def main(options: Options) -> None:

@@ -25,7 +25,6 @@ from benchmarks.side_by_side import (
     Measurement,
     Prepared,
     Ratio,
-    format_table,
     report,
     require_folder,
     require_sizes,
@@ -34,6 +33,7 @@ from benchmarks.side_by_side import (
 )
 from vnca_jax import paths
 from vnca_jax.errors import InputError
+from vnca_jax.text_table import aligned
 
 OURS, NO_POOL = "vnca_jax", "vnca_jax without a pool"
 RECOMPUTING, KEEPING = "torch recomputing steps", "torch keeping everything"
@@ -168,7 +168,7 @@ def format_traffic(found: list[Traffic], gradients: dict[int, int]) -> str:
         moved = (ours.moved_bytes, gathering.moved_bytes, gradients[traffic.num_devices])
         held = (traffic.pool_bytes, ours.held_bytes, gathering.held_bytes)
         rows.append((f"{traffic.num_devices}, {traffic.pool_size}", *[f"{n / MIB:.2f}" for n in (*moved, *held)]))
-    return format_table(header, rows)
+    return aligned(header, rows)
 
 
 def require_shares(options: Options) -> None:

@@ -27,7 +27,7 @@ from benchmarks.step_counts import MEAN_STEPS, STRONG, WEAK, Counted, count_all
 from vnca_jax import paths
 from vnca_jax.errors import reported
 from vnca_jax.memory import KEPT_SHARE
-from vnca_jax.run_directory import write_text
+from vnca_jax.writing import write_text
 
 NUM_DEVICES = (1, *STRONG, WEAK)
 SHOWN = STRONG[-1]  # devices for which a step is taken apart

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vnca_jax.errors import InputError
+from vnca_jax.text_table import aligned
 
 GIB = 2**30
 
@@ -162,16 +163,6 @@ def describe_machine() -> dict[str, Any]:
     return {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell: the first to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = []
-    for row in (header, *rows):
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
-    return "\n".join(lines)
-
-
 def report(
     benchmark: str,
     options: Any,
@@ -199,7 +190,7 @@ def report(
         for name, found in measurements.items()
     ]
     if rows:
-        print(format_table(("", "median s", "best s", "a second", "compile s", "peak GiB"), rows))
+        print(aligned(("", "median s", "best s", "a second", "compile s", "peak GiB"), rows))
     for ratio in ratios:
         print(ratio)
     if json_path is not None:

@@ -14,16 +14,17 @@ import jax
 import numpy as np
 
 from experiments import cli
-from experiments.analysis import mean_and_error, plus_minus, print_table
+from experiments.analysis import plus_minus, print_table
 from experiments.losses import ElboConfig
 from experiments.run import start
 from experiments.variations import AblationConfig, varied
 from vnca_jax import processes
 from vnca_jax.checkpoint import import_model
+from vnca_jax.eval import mean_and_error
 from vnca_jax.losses import elbo_loss
 from vnca_jax.models import DoublingSizes, DoublingVNCA
-from vnca_jax.run_directory import write_json
 from vnca_jax.train import TrainConfig
+from vnca_jax.writing import write_json
 
 PRESETS: dict[cli.Preset, cli.Config] = {
     "paper": cli.Config(

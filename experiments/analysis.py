@@ -18,11 +18,13 @@ from jaxtyping import Float, Shaped, UInt8
 
 from experiments import cli
 from experiments.cli import Preset
-from vnca_jax import data, paths
+from vnca_jax import data, parallel, paths
 from vnca_jax.checkpoint import import_model
 from vnca_jax.data import Dataset
 from vnca_jax.errors import InputError
-from vnca_jax.run_directory import check_name, claim, write_json
+from vnca_jax.run_directory import check_name, claim
+from vnca_jax.text_table import aligned
+from vnca_jax.writing import write_json
 
 IMAGES_AT_ONCE = 50
 
@@ -167,26 +169,14 @@ def _load(experiment: str, given: Sequence[Path], run: RunConfig) -> list[Traine
 def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."]) -> Any:
     """`function` of so many rows at a time that memory suffices, its results joined on the host."""
     count, results = len(arrays[0]), []
-    for start in range(0, count, IMAGES_AT_ONCE):
-        index = np.minimum(np.arange(start, start + IMAGES_AT_ONCE), count - 1)
+    for index, _ in parallel.batches(count, IMAGES_AT_ONCE):
         results.append(jax.tree.map(np.asarray, function(*(array[index] for array in arrays))))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table whose words stand to the left of their columns and numbers to the right."""
-    by_column = list(zip(columns, *rows, strict=True))
-    sides = ["<" if any(cell[:1].isalpha() for cell in cells[1:]) else ">" for cells in by_column]
-    widths = [max(map(len, cells)) for cells in by_column]
-    print(f"\n{title}")
-    for row in (columns, *rows):
-        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip())
-
-
-def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """The mean and its standard error."""
-    x = np.asarray(x, np.float64)
-    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
+    """A table below its title."""
+    print(f"\n{title}\n{aligned(columns, rows)}")
 
 
 def plus_minus(value: tuple[float, float], digits: int = 3) -> str:

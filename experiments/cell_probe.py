@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Integer
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
-from experiments.analysis import in_batches, mean_and_error
+from experiments.analysis import in_batches
+from vnca_jax.eval import mean_and_error
 
 Labels = Integer[np.ndarray, " n"]
 

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments import analysis, cli
-from experiments.analysis import in_batches, mean_and_error, plus_minus, print_table
+from experiments.analysis import in_batches, plus_minus, print_table
 from vnca_jax import automaton, figures
+from vnca_jax.eval import mean_and_error
 from vnca_jax.models import ConvVAE
 
 PICTURED = 8

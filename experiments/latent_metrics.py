@@ -12,6 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from vnca_jax.eval import mean_and_error
+
 NEIGHBOURS = 10
 FOLDS = 5
 CONFIDENCE = 0.95
@@ -77,7 +79,8 @@ def compare(draws: list[dict[str, list[dict[str, float]]]]) -> dict[str, dict[st
 def interval(x: Vector) -> tuple[float, float]:
     """The mean and the half width of its CONFIDENCE interval by Student's t, of at least two values."""
     scale = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1)
-    return float(x.mean()), float(scale * x.std(ddof=1) / np.sqrt(len(x)))
+    mean, error = mean_and_error(x)
+    return mean, float(scale * error)
 
 
 def difference(x: Vector, y: Vector, *, paired: bool) -> tuple[float, float]:

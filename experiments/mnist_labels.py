@@ -23,7 +23,8 @@ from vnca_jax import data, figures, paths
 from vnca_jax.data import mnist
 from vnca_jax.data.matching import Matching, match
 from vnca_jax.errors import InputError, reported
-from vnca_jax.run_directory import claim, write_json, write_text
+from vnca_jax.run_directory import claim
+from vnca_jax.writing import write_json, write_text
 
 PICTURED = 16  # pairs
 

@@ -19,7 +19,7 @@ from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
 from vnca_jax.eval import evaluate
-from vnca_jax.run_directory import write_json
+from vnca_jax.writing import write_json
 
 TOLERANCE = 0.01  # nats
 FACTS = ("dataset", "step", "experiment")

@@ -7,12 +7,11 @@ import jax
 import jax.random as jr
 import numpy as np
 
-from experiments.analysis import mean_and_error
 from experiments.cli import check_at_least
 from experiments.run import Run
 from vnca_jax import automaton, figures, models
 from vnca_jax.errors import InputError
-from vnca_jax.eval import evaluate
+from vnca_jax.eval import evaluate, mean_and_error
 from vnca_jax.resilience import Readings, Resilience, damage_masks, measure
 
 PICTURED = 8  # samples in a row

@@ -23,8 +23,9 @@ from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
 from vnca_jax.losses import Loss
 from vnca_jax.models import hyperparameters
-from vnca_jax.run_directory import check_config, claim, write_bytes, write_json
+from vnca_jax.run_directory import check_config, claim
 from vnca_jax.train import Keys, TrainState, fit, split_seed
+from vnca_jax.writing import write_bytes, write_json
 
 START = "start.eqx"  # in a run's directory, a copy of what --start-from names
 HELD_OUT_IMAGES = 500  # whose ELBO is taken at each report

@@ -24,7 +24,7 @@ from experiments.comparison import Comparison, Row, compare
 from experiments.published import Published
 from vnca_jax import paths
 from vnca_jax.errors import InputError, reported
-from vnca_jax.run_directory import write_text
+from vnca_jax.writing import write_text
 
 DEFAULT_FOLDERS = (Path("runs"), Path("pretrained"))
 MARKERS = ("<!-- table -->", "<!-- /table -->")

@@ -1,5 +1,6 @@
 """What is saved comes back exactly; what is torn, foreign or hostile is refused with a sentence and never runs code."""
 
+import errno
 import hashlib
 import io
 import json
@@ -231,11 +232,15 @@ def test_other_refusals(path, tmp_path):
     assert refusal(empty) == expected
 
 
-def test_a_model_that_cannot_be_written_leaves_the_old_one(model, path, tmp_path):
+def test_a_model_that_cannot_be_written_leaves_the_old_one(model, path, monkeypatch):
     whole = path.read_bytes()
-    (path.parent / ".model.eqx.tmp").mkdir()
+
+    def refuse(*paths):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(InputError) as error:
         export_model(path, model, step=8)
     expected = f"The model cannot be written to {path} (Is a directory); what was there is untouched."
     assert str(error.value) == expected
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == whole and list(path.parent.iterdir()) == [path]

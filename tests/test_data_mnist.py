@@ -18,7 +18,7 @@ import tiny_mnist
 from experiments import mnist_labels
 from vnca_jax import data
 from vnca_jax.data import folders, labels, mnist, mnist_files
-from vnca_jax.data.idx import read_idx
+from vnca_jax.data.idx import parse_idx, read_unzipped
 from vnca_jax.data.mnist_files import FILES
 from vnca_jax.errors import InputError
 
@@ -41,7 +41,7 @@ def test_idx_written_out(tmp_path):
     content = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 255])
     for name, written in (("plain", content), ("zipped", gzip.compress(content)), ("plain.gz", content)):
         (tmp_path / name).write_bytes(written)
-        assert read_idx(tmp_path / name).tolist() == [[1, 2, 3], [4, 5, 255]]
+        assert parse_idx(read_unzipped(tmp_path / name), tmp_path / name).tolist() == [[1, 2, 3], [4, 5, 255]]
     wrong = {
         b"": r"is no IDX file \(it begins with the bytes \): replace it.",
         b"P5 9 9": r"is no IDX file \(it begins with the bytes 50 35 20 39\): replace it.",
@@ -54,9 +54,9 @@ def test_idx_written_out(tmp_path):
     for written, message in wrong.items():
         (tmp_path / "wrong").write_bytes(written)
         with pytest.raises(InputError, match=f"wrong {message}$"):
-            read_idx(tmp_path / "wrong")
+            parse_idx(read_unzipped(tmp_path / "wrong"), tmp_path / "wrong")
     with pytest.raises(InputError, match="nowhere cannot be read .*No such file"):
-        read_idx(tmp_path / "nowhere")
+        parse_idx(read_unzipped(tmp_path / "nowhere"), tmp_path / "nowhere")
 
 
 # Where the files are
@@ -170,8 +170,7 @@ def drawn(tiny, tmp_path):
 def test_labels_of_drawn_images(drawn, tmp_path, monkeypatch):
     dataset, expected = drawn
     found = data.labelled(dataset, data_dir=tmp_path / "given")
-    assert found.test_labels is not None and found.train_labels is not None
-    assert (found.train_labels.tolist(), found.test_labels.tolist()) == (expected["train"], expected["test"])
+    assert found.test_labels is not None and found.test_labels.tolist() == expected["test"]
     assert found.train is dataset.train and found.test is dataset.test and dataset.test_labels is None
     assert found.some_test_labels(4).tolist() == [expected["test"][i] for i in (0, 1, 3, 4)]
     assert np.array_equal(found.some_test_images(4), dataset.test[[0, 1, 3, 4]])
@@ -179,19 +178,18 @@ def test_labels_of_drawn_images(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(labels, "match", None)  # from here on only the cache can answer
     padded = data.labelled(dataset.padded(32), download=False)
     assert padded.test_labels is not None and padded.test_labels.tolist() == expected["test"]
-    assert padded.padded(34).train_labels is padded.train_labels
+    assert padded.padded(34).test_labels is padded.test_labels
 
 
 def test_torn_label_cache_is_made_again(drawn, tmp_path):
     dataset, expected = drawn
     data.labelled(dataset, data_dir=tmp_path / "given")
-    caches = sorted((tmp_path / "cache").glob("*.labels"))
-    assert len(caches) == 2
-    whole = caches[0].read_bytes()
-    caches[0].write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    [cached] = (tmp_path / "cache").glob("*.labels")
+    whole = cached.read_bytes()
+    cached.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     again = data.labelled(dataset, data_dir=tmp_path / "given")
     assert again.test_labels is not None and again.test_labels.tolist() == expected["test"]
-    assert caches[0].read_bytes() == whole
+    assert cached.read_bytes() == whole
 
 
 def test_labels_without_mnist(drawn, tmp_path, monkeypatch):
@@ -203,9 +201,9 @@ def test_labels_without_mnist(drawn, tmp_path, monkeypatch):
         "t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (plain or .gz) into the folder mnist of the one that "
         "--data-dir or $VNCA_DATA_DIR names, or attach them as a dataset under /kaggle/input."
     )
-    (tmp_path / "given" / "mnist" / FILES["train"][0]).unlink()
+    (tmp_path / "given" / "mnist" / FILES["train"][0]).unlink()  # which nothing reads
     found = data.labelled(dataset, data_dir=tmp_path / "given")
-    assert found.train_labels is None and found.some_test_labels(None).tolist() == expected["test"]
+    assert found.some_test_labels(None).tolist() == expected["test"]
     with pytest.raises(InputError, match="^emoji has no labels, and only those of binarized_mnist can be recovered.$"):
         data.labelled(dataclasses.replace(dataset, name="emoji"))
     with pytest.raises(

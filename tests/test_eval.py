@@ -67,7 +67,7 @@ def test_nothing_to_evaluate(samples, count, sentence):
         (["--ckpt", "{tmp}/tiny.eqx", "--limit", "1"], "--limit is 1, but must be at least 2."),
         (["--ckpt", "{tmp}/tiny.eqx", "--num-samples", "0"], "--num-samples is 0, but must be at least 1."),
         (["--ckpt", "{tmp}/tiny.eqx", "--num-steps", "9"], "holds a DoublingVNCA, whose steps are fixed; leave"),
-        (["--ckpt", "{tmp}/nondoubling.eqx", "--num-steps", "0"], "num_steps is 0, but must be at least 1."),
+        (["--ckpt", "{tmp}/nondoubling.eqx", "--num-steps", "0"], "--num-steps is 0, but must be at least 1."),
         (["--ckpt", "{tmp}/tiny.eqx", "--json", "{tmp}/no/x.json"], "there is no folder {tmp}/no; make it first."),
         (["--ckpt", "{tmp}/tiny.eqx", "--dataset", "digitz"], "did you mean 'digits'"),
         (["--ckpt", "{tmp}/tiny.eqx"], "8x8 pixels, which cannot be centred in 4x4"),

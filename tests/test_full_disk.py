@@ -17,8 +17,8 @@ from vnca_jax import checkpoint, metrics, parallel
 from vnca_jax.checkpoint import Checkpoints, export_model, import_model
 from vnca_jax.errors import InputError
 from vnca_jax.metrics import Metrics
-from vnca_jax.run_directory import write_json
 from vnca_jax.step import TrainState, place_state
+from vnca_jax.writing import write_json
 
 
 @pytest.fixture

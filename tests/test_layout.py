@@ -20,6 +20,8 @@ SOURCES = sorted(
 ORDER = [
     "errors",
     "paths",
+    "writing",
+    "text_table",
     "backend",
     "figures",
     "private_jax",

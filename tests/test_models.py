@@ -75,15 +75,15 @@ def test_encoder_sizes():
     shapes = [conv.weight.shape for conv in skeleton().encoder.convs]
     assert shapes == [(5, 5, 1, 32), (5, 5, 32, 64), (5, 5, 64, 128), (5, 5, 128, 256), (5, 5, 256, 512)]
     assert skeleton().encoder.dense.weight.shape == (2 * 2 * 512, 2 * 256)
-    sizes = {"image_channels": 1, "latent_size": 128, "width": 32, "depth": 4, "key": jr.key(0)}
-    padded = eqx.filter_eval_shape(lambda: models.Encoder(image_size=28, first_padding=4, **sizes))
-    assert count(padded) == 5_042_304 - 163_968  # the paper's other model has this encoder: all but its update network
+
+    def encoder_of(image_size, padding):
+        sizes = models.NonDoublingSizes(image_size=image_size)
+        return eqx.filter_eval_shape(lambda key: models.Encoder(sizes, first_padding=padding, key=key), jr.key(0))
+
+    # The paper's other model has this encoder: all but its update network.
+    assert count(encoder_of(28, 4)) == 5_042_304 - 163_968
     for image_size, first_padding, side in ((28, 4, 2), (28, 2, 2), (33, 2, 3), (17, 2, 2), (16, 2, 1)):
-        encoder = eqx.filter_eval_shape(
-            lambda size, padding: models.Encoder(image_size=size, first_padding=padding, **sizes),
-            image_size,
-            first_padding,
-        )
+        encoder = encoder_of(image_size, first_padding)
         assert encoder.dense.weight.shape == (side * side * 512, 256)
         x = jax.ShapeDtypeStruct((3, image_size, image_size, 1), jnp.float32)
         assert [a.shape for a in eqx.filter_eval_shape(encoder, x)] == [(3, 128)] * 2

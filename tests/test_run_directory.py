@@ -12,7 +12,8 @@ import pytest
 from experiments import analysis, cli
 from vnca_jax import run_directory
 from vnca_jax.errors import InputError
-from vnca_jax.run_directory import check_can_be_written, check_config, check_name, claim, write_json
+from vnca_jax.run_directory import check_can_be_written, check_config, check_name, claim
+from vnca_jax.writing import write_json
 
 ROOT = Path(__file__).parent.parent
 CLAIM = """

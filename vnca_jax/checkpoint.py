@@ -21,7 +21,7 @@ import jax.random as jr
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vnca_jax import paths, processes, shipped, update_networks
+from vnca_jax import paths, processes, shipped, update_networks, writing
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
 
@@ -187,16 +187,11 @@ def export_model(path: Path, model: eqx.Module, *, storage: Storage = "float32",
         "versions": {name: version(name) for name in ("jax", "equinox")},
     }
     header["sha256"] = _checksum(header, leaves.getvalue())
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with writing.beside(path) as part, open(part, "wb") as file:
             file.write(json.dumps(header).encode() + b"\n")
             file.write(leaves.getbuffer())
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise InputError(
             f"The model cannot be written to {path} ({paths.reason(error)}); what was there is untouched."
         ) from error

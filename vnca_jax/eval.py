@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +20,9 @@ from vnca_jax import bounds, data, models, parallel, paths, precision, processes
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
-from vnca_jax.run_directory import check_can_be_written, write_json
+from vnca_jax.run_directory import check_can_be_written
 from vnca_jax.train import split_seed
+from vnca_jax.writing import write_json
 
 DECODE_BYTES = {"cpu": 1 << 25}  # of the largest activation, for latents that are decoded at once
 DEFAULT_DECODE_BYTES = 1 << 30
@@ -103,17 +104,15 @@ def evaluate(
     results = []
     hidden = quiet or not processes.is_first()
     with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True, disable=hidden) as bar:
-        for start in range(0, len(images), batch_size):
-            index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+        for index, count in parallel.batches(len(images), batch_size):
             batch, places = parallel.place((images[index], index), mesh, parallel.SHARDED)
-            count = min(batch_size, len(images) - start)
             found = parallel.fetch(compute(model, batch, places))
             results.append(jax.tree.map(lambda x, count=count: x[:count], found))
             bar.update(count)
             bar.set_postfix_str(f"IWELBO {np.concatenate([r.iwelbo for r in results]).mean():.2f} nats")
     joined = {name: np.concatenate([getattr(r, name) for r in results]).astype(np.float64) for name in LABELS}
     return Evaluation(
-        terms={name: (float(x.mean()), _standard_error(x)) for name, x in joined.items()},
+        terms={name: mean_and_error(x) for name, x in joined.items()},
         num_samples=num_samples,
         num_images=len(images),
         image_shape=tuple(images.shape[1:]),
@@ -132,8 +131,10 @@ def decodes_at_once(model: Any) -> int:
     return max(1, budget // (4 * model.activation_size))
 
 
-def _standard_error(x):
-    return float(x.std(ddof=1) / np.sqrt(len(x)))
+def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """The mean and its standard error, s / sqrt(n), of at least two values."""
+    x = np.asarray(x, np.float64)
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
 
 
 def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:

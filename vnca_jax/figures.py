@@ -4,9 +4,7 @@ Images are floats in [0, 1], channel-last with 1 or 3 channels. A sheet is enlar
 neighbour) to about 1000 pixels of width. A picture gets its name only once it is complete.
 """
 
-import contextlib
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, Shaped, UInt8
 from PIL import Image
 
-from vnca_jax import paths
+from vnca_jax import paths, writing
 from vnca_jax.errors import InputError
 
 Images = Float[np.ndarray, "n h w c"]
@@ -226,14 +224,10 @@ def _page(blocks: Sequence[Picture]) -> Picture:
 
 
 def _save(path: Path, picture: Image.Image, **options: Any) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(part, **options)
-        os.replace(part, path)
+        with writing.beside(path) as part:
+            picture.save(part, **options)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         room = "make room or " if error.errno in paths.FULL else ""
         raise InputError(
             f"the picture {path} could not be written ({paths.reason(error)}); {room}choose another folder"

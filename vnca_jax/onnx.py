@@ -32,7 +32,7 @@ from vnca_jax import automaton, conv, paths, shipped
 from vnca_jax.checkpoint import Storage, import_model
 from vnca_jax.errors import InputError, reported
 from vnca_jax.models import MODELS, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters
-from vnca_jax.run_directory import write_bytes, write_json
+from vnca_jax.writing import write_bytes, write_json
 
 FORMAT = "vnca_jax onnx 1"
 OPSET = 18  # runtimes of 2023 and later have it

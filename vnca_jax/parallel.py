@@ -6,6 +6,7 @@ its own devices hold, and gets the whole back.
 
 import contextlib
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import jax.random as jr
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 from vnca_jax import processes
 from vnca_jax.errors import InputError
@@ -115,3 +117,11 @@ def fetch(tree: Any) -> Any:
         return multihost_utils.process_allgather(leaf, tiled=True)
 
     return jax.tree.map(whole, tree)
+
+
+def batches(count: int, size: int) -> Iterator[tuple[Int[np.ndarray, " size"], int]]:
+    """The places of `count` examples, `size` at a time, and how many of them count: where the last batch is short, its
+    last example comes again, so that all have one shape.
+    """
+    for start in range(0, count, size):
+        yield np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)

@@ -88,8 +88,7 @@ def measure(
     model = parallel.place(model, mesh)
     parts = []
     size = min(IMAGES_AT_ONCE, -(-len(images) // mesh.size)) * mesh.size
-    for start in range(0, len(images), size):
-        index = np.minimum(np.arange(start, start + size), len(images) - 1)
+    for index, _ in parallel.batches(len(images), size):
         parts.append(parallel.fetch(compute(model, *parallel.place((images[index], index), mesh, parallel.SHARDED))))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)].T, *parts)
 

@@ -12,6 +12,7 @@ import filelock
 
 from vnca_jax import paths
 from vnca_jax.errors import InputError
+from vnca_jax.writing import write_json
 
 # What a run adds to or replaces in its directory.
 WRITTEN = ("config.json", "metrics.jsonl", "reports.jsonl", "tensorboard", "checkpoints", "reports", "figures")
@@ -65,30 +66,6 @@ def check_name(name: str) -> None:
     """Raises InputError for a name of a run that would lead out of the folder of all runs."""
     if name.startswith("~") or Path(name).is_absolute() or ".." in Path(name).parts:
         raise InputError(f"--name is {name}, which leads out of --out: give a name, and the folder with --out.")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` to `path` as `write_bytes` does."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` as `write_bytes` does."""
-    write_bytes(path, text.encode(errors="backslashreplace"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path` whole or not at all, in a folder made if need be; raises InputError if that fails."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        what = "free some space or " if error.errno in paths.FULL else ""
-        raise InputError(f"{path} cannot be written ({paths.reason(error)}); {what}choose another folder.") from error
 
 
 def check_config(

@@ -14,7 +14,7 @@ import tyro
 
 from vnca_jax import data
 from vnca_jax.errors import InputError, reported
-from vnca_jax.run_directory import write_json
+from vnca_jax.writing import write_json
 
 COUNT = 20
 LABELS = {"binarized_mnist": "MNIST test digits"}

@@ -1,11 +1,10 @@
 """Cache files that are either as they were written or not there: the SHA-256 of the rest, a mark, the content."""
 
-import contextlib
 import hashlib
 import logging
-import os
-import secrets
 from pathlib import Path
+
+from vnca_jax import writing
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +25,10 @@ def read(path: Path, mark: bytes) -> bytes | None:
 
 
 def write(path: Path, mark: bytes, content: bytes) -> None:
-    """Write under a temporary name, then rename; a folder that cannot be written is left without a cache."""
+    """Write the file whole; a folder that cannot be written is left without a cache."""
     body = mark + content
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(hashlib.sha256(body).digest() + body)
-        os.replace(part, path)
+        with writing.beside(path) as part:
+            part.write_bytes(hashlib.sha256(body).digest() + body)
     except OSError as error:
         logger.info("The cache %s cannot be written: %s", path, error)
-        with contextlib.suppress(OSError):
-            part.unlink()

@@ -1,15 +1,13 @@
 """Download of one file that is either complete and right, or not there."""
 
-import contextlib
 import hashlib
 import http.client
-import os
-import secrets
 import urllib.request
 from pathlib import Path
 
 from tqdm import tqdm
 
+from vnca_jax import writing
 from vnca_jax.errors import InputError
 
 CHUNK_BYTES = 1 << 18
@@ -21,17 +19,13 @@ def download(url: str, target: Path, sha256: str) -> None:
 
     Raises InputError that says why the file could not be fetched, or is not the one expected.
     """
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        digest = _stream(url, part)
-        if digest != sha256:
-            raise InputError(f"{url} is not the file expected (its SHA-256 is {digest}, not {sha256})")
-        os.replace(part, target)
+        with writing.beside(target) as part:
+            digest = _stream(url, part)
+            if digest != sha256:
+                raise InputError(f"{url} is not the file expected (its SHA-256 is {digest}, not {sha256})")
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"{url} could not be downloaded to {target} ({error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _stream(url: str, path: Path) -> str:

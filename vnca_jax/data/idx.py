@@ -16,11 +16,6 @@ UNSIGNED_BYTE = 0x08
 GZIP_MARK = b"\x1f\x8b"
 
 
-def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """The array of bytes in an IDX file, plain or gzipped; InputError where it cannot be read or is something else."""
-    return parse_idx(read_unzipped(path), path)
-
-
 def read_unzipped(path: Path) -> bytes:
     """What a file holds, unzipped if it is gzipped, whatever its name says; InputError where it cannot be read."""
     content = paths.read_bytes(path, "replace it by the official file")

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from vnca_jax import parallel, paths
+from vnca_jax import parallel, paths, writing
 from vnca_jax.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -216,9 +216,8 @@ class _Mark:
             return 0
 
     def write(self, finished: int) -> None:
-        new = self.path.with_suffix(".new")
-        new.write_text(str(finished))
-        os.replace(new, self.path)
+        with writing.beside(self.path) as new:
+            new.write_text(str(finished))
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

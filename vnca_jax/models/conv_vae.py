@@ -88,15 +88,7 @@ class ConvVAE(VAE):
         self.likelihood = make_likelihood(sizes.num_mixtures)
         padding = padding_to_two_power(sizes.image_size)
         encoder_key, dense_key, last_key, *keys = jr.split(key, 3 + sizes.num_doublings)
-        self.encoder = Encoder(
-            image_size=sizes.image_size,
-            image_channels=sizes.image_channels,
-            latent_size=sizes.latent_size,
-            width=sizes.encoder_width,
-            depth=sizes.encoder_depth,
-            first_padding=padding,
-            key=encoder_key,
-        )
+        self.encoder = Encoder(sizes, first_padding=padding, key=encoder_key)
         widths = [sizes.encoder_width << i for i in reversed(range(sizes.num_doublings + 1))]
         self.dense = Dense(sizes.latent_size, sizes.first_side**2 * widths[0], key=dense_key)
         doubling = [

@@ -73,14 +73,7 @@ class DoublingVNCA(VNCA):
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
-        self.encoder = Encoder(
-            image_size=sizes.image_size,
-            image_channels=sizes.image_channels,
-            latent_size=sizes.latent_size,
-            width=sizes.encoder_width,
-            depth=sizes.encoder_depth,
-            key=encoder_key,
-        )
+        self.encoder = Encoder(sizes, key=encoder_key)
         networks = [
             update_networks.make(sizes.update_network, sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=k)
             for k in (jr.split(update_key, self.num_stages) if sizes.one_per_scale else [update_key])

@@ -6,36 +6,29 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vnca_jax.conv import Conv, Dense, elu
+from vnca_jax.models.vae import Sizes
 
 
 class Encoder(eqx.Module):
     """q(z|x): 5x5 convolutions with ELU, then a dense layer to the mean and log-variance of z (appendix A.5).
 
-    The first convolution has stride 1 and `width` channels; each of the `depth` others has stride 2 and doubles them.
+    The first convolution has stride 1 and `encoder_width` channels; each of the `encoder_depth` others has stride 2 and
+    doubles them.
     """
 
     convs: tuple[Conv, ...]
     dense: Dense
 
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        image_channels: int,
-        latent_size: int,
-        width: int,
-        depth: int,
-        first_padding: int = 2,
-        key: PRNGKeyArray,
-    ):
+    def __init__(self, sizes: Sizes, *, first_padding: int = 2, key: PRNGKeyArray):
+        width, depth = sizes.encoder_width, sizes.encoder_depth
         first_key, dense_key, *keys = jr.split(key, 2 + depth)
-        convs = [Conv(image_channels, width, 5, padding=first_padding, key=first_key)]
-        size = image_size + 2 * first_padding - 4
+        convs = [Conv(sizes.image_channels, width, 5, padding=first_padding, key=first_key)]
+        size = sizes.image_size + 2 * first_padding - 4
         for i, conv_key in enumerate(keys):
             convs.append(Conv(width << i, width << (i + 1), 5, stride=2, padding=2, key=conv_key))
             size = (size + 1) // 2
         self.convs = tuple(convs)
-        self.dense = Dense(size * size * (width << depth), 2 * latent_size, key=dense_key)
+        self.dense = Dense(size * size * (width << depth), 2 * sizes.latent_size, key=dense_key)
 
     def __call__(
         self, x: Float[Array, "*batch h w c"]

@@ -78,15 +78,7 @@ class NonDoublingVNCA(VNCA):
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
-        self.encoder = Encoder(
-            image_size=sizes.image_size,
-            image_channels=sizes.image_channels,
-            latent_size=sizes.latent_size,
-            width=sizes.encoder_width,
-            depth=sizes.encoder_depth,
-            first_padding=padding_to_two_power(sizes.image_size),
-            key=encoder_key,
-        )
+        self.encoder = Encoder(sizes, first_padding=padding_to_two_power(sizes.image_size), key=encoder_key)
         if sizes.num_blocks:
             self.update = automaton.ResidualUpdate(
                 sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=update_key

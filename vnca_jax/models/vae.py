@@ -1,7 +1,7 @@
 """The contract of the models: what losses, bounds, evaluation and pictures ask of one. Each is a final class of it."""
 
 import abc
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.random as jr
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vnca_jax.likelihoods import Likelihood
 
 
+@runtime_checkable
 class Sizes(Protocol):
     """What a model is built from: a frozen dataclass, which is also the flags and the header of the model's file."""
 
@@ -19,6 +20,10 @@ class Sizes(Protocol):
     def image_channels(self) -> int: ...
     @property
     def latent_size(self) -> int: ...
+    @property
+    def encoder_width(self) -> int: ...
+    @property
+    def encoder_depth(self) -> int: ...
 
 
 class VAE(eqx.Module):

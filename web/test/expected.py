@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from vnca_jax import automaton, pretrained
-from vnca_jax.run_directory import write_json
+from vnca_jax.writing import write_json
 
 
 @dataclass(frozen=True)
