@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 import tyro
 
-from vnca_jax import backend, parallel, paths, precision, processes
+from vnca_jax import backend, joining, parallel, paths, precision
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
 from vnca_jax.run_directory import check_name
@@ -97,7 +97,7 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Call
         )
         config = paths.expanded_in(flags)
         if hasattr(config.run, "distributed"):
-            with processes.joined(config.run.distributed), precision.use_compute_dtype(config.run.compute_dtype):
+            with joining.joined(config.run.distributed), precision.use_compute_dtype(config.run.compute_dtype):
                 run(config)
         else:  # an analysis, which one process does
             backend.check()

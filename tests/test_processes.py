@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from vnca_jax import parallel, private_jax, processes
+from vnca_jax import cluster, joining, parallel, private_jax, processes
 from vnca_jax.errors import InputError
 
 SLURM = {
@@ -25,7 +25,7 @@ TPU_VARIABLES = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES", "TPU_SKIP_MDS_
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch):
     """Neither SLURM, nor a TPU, nor JAX's variables."""
-    for name in (*processes.VARIABLES, *SLURM, *TPU_VARIABLES):
+    for name in (*cluster.VARIABLES, *SLURM, *TPU_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(private_jax, "is_on_cloud_tpu", lambda: False)
 
@@ -36,7 +36,7 @@ def set_environment(monkeypatch, **variables: str) -> None:
 
 
 def test_one_process_agrees_with_itself():
-    with processes.joined(False):
+    with joining.joined(False):
         assert processes.is_first()
         value = (3, [True, None])
         assert processes.agree(value) is value
@@ -58,9 +58,9 @@ def test_what_says_that_another_process_is_gone(monkeypatch, said):
 
 
 def test_nothing_tells_of_others():
-    assert processes.settings(asked=False) is None
+    assert cluster.settings(asked=False) is None
     with pytest.raises(InputError) as error:
-        processes.settings(asked=True)
+        cluster.settings(asked=True)
     assert str(error.value) == (
         "`distributed` needs JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID in the environment, because "
         "neither SLURM nor a TPU tells of several processes here: set them to host:port of the first process, to how "
@@ -69,12 +69,12 @@ def test_nothing_tells_of_others():
 
 
 def test_the_environment_tells(monkeypatch):
-    set_environment(monkeypatch, **dict(zip(processes.VARIABLES, ("[::1]:7", "3", "2"), strict=True)))
+    set_environment(monkeypatch, **dict(zip(cluster.VARIABLES, ("[::1]:7", "3", "2"), strict=True)))
     expected = {"coordinator_address": "[::1]:7", "num_processes": 3, "process_id": 2}
-    assert processes.settings(asked=True) == expected | {"cluster_detection_method": "deactivate"}
-    assert processes.settings(asked=False) is None
+    assert cluster.settings(asked=True) == expected | {"cluster_detection_method": "deactivate"}
+    assert cluster.settings(asked=False) is None
     set_environment(monkeypatch, **SLURM)
-    assert processes.settings(asked=True) == expected | {"cluster_detection_method": "deactivate"}
+    assert cluster.settings(asked=True) == expected | {"cluster_detection_method": "deactivate"}
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_the_environment_tells(monkeypatch):
     [("host", "2", "0"), ("host:p", "2", "0"), ("host:1", "two", "0"), ("host:1", "2", "2"), ("a:1", "2", "-1")],
 )
 def test_an_environment_that_is_wrong(monkeypatch, values):
-    set_environment(monkeypatch, **dict(zip(processes.VARIABLES, values, strict=True)))
+    set_environment(monkeypatch, **dict(zip(cluster.VARIABLES, values, strict=True)))
     with pytest.raises(InputError) as error:
-        processes.settings(asked=True)
+        cluster.settings(asked=True)
     assert str(error.value) == (
         "The environment says JAX_COORDINATOR_ADDRESS={}, JAX_NUM_PROCESSES={}, JAX_PROCESS_ID={}, but must name a "
         "host and port, a number of processes, and this one's number, from 0 up to one less.".format(*values)
@@ -94,8 +94,8 @@ def test_an_environment_that_is_wrong(monkeypatch, values):
 @pytest.mark.parametrize(("tasks", "by_itself"), [("2", {}), ("1", None)])
 def test_slurm_tells(monkeypatch, tasks, by_itself):
     set_environment(monkeypatch, **SLURM | {"SLURM_NTASKS": tasks})
-    assert processes.settings(asked=False) == by_itself
-    assert processes.settings(asked=True) == {}
+    assert cluster.settings(asked=False) == by_itself
+    assert cluster.settings(asked=True) == {}
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_slurm_tells(monkeypatch, tasks, by_itself):
 )
 def test_a_tpu_tells(monkeypatch, variables, by_itself):
     set_environment(monkeypatch, **variables)
-    assert processes.settings(asked=False) is None  # there is no TPU here
+    assert cluster.settings(asked=False) is None  # there is no TPU here
     monkeypatch.setattr(private_jax, "is_on_cloud_tpu", lambda: True)
-    assert processes.settings(asked=False) == by_itself
-    assert processes.settings(asked=True) == {}
+    assert cluster.settings(asked=False) == by_itself
+    assert cluster.settings(asked=True) == {}
 
 
 @pytest.mark.parametrize(("hosts", "by_itself"), [("10.0.0.1,10.0.0.2", {}), ("10.0.0.1", None)])
@@ -133,13 +133,13 @@ def test_a_tpu_slice_whose_hosts_only_its_metadata_server_knows(monkeypatch, hos
     with http.server.HTTPServer(("127.0.0.1", 0), Metadata) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         set_environment(monkeypatch, GCE_METADATA_IP=f"127.0.0.1:{server.server_port}")
-        assert processes.settings(asked=False) == by_itself
+        assert cluster.settings(asked=False) == by_itself
         assert asked == [("/computeMetadata/v1/instance/attributes/worker-network-endpoints", "Google")]
         set_environment(monkeypatch, TPU_SKIP_MDS_QUERY="1")
-        assert processes.settings(asked=False) is None and len(asked) == 1
+        assert cluster.settings(asked=False) is None and len(asked) == 1
         monkeypatch.delenv("TPU_SKIP_MDS_QUERY")
         server.shutdown()
-    assert processes.settings(asked=False) is None  # no server, no others
+    assert cluster.settings(asked=False) is None  # no server, no others
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import tiny_training
 
-from vnca_jax import parallel, processes, train
+from vnca_jax import joining, parallel, processes, train
 from vnca_jax.data import stream
 from vnca_jax.errors import reported
 from vnca_jax.eval import evaluate
@@ -55,9 +55,9 @@ def finish(folder: Path) -> None:
 
 def main(function: str, folder: Path) -> None:
     """Runs `function`, as the first process where there are no others."""
-    processes.HEARTBEAT_SECONDS = 10
+    joining.HEARTBEAT_SECONDS = 10
     parallel.use_all_cores()
-    with reported(), processes.joined("JAX_NUM_PROCESSES" in os.environ):
+    with reported(), joining.joined("JAX_NUM_PROCESSES" in os.environ):
         {"compare": compare, "pooled": pooled, "interrupted": interrupted, "finish": finish}[function](folder)
 
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from vnca_jax import bounds, data, models, parallel, paths, precision, processes
+from vnca_jax import bounds, data, joining, models, parallel, paths, precision, processes
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -223,7 +223,7 @@ def command(prog: str, arguments: list[str]) -> None:
         options = paths.expanded_in(
             tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__, config=config)
         )
-        with processes.joined(options.distributed), precision.use_compute_dtype(options.compute_dtype):
+        with joining.joined(options.distributed), precision.use_compute_dtype(options.compute_dtype):
             main(options)
 
 
