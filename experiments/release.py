@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from vnca_jax import backend, data, parallel, paths, precision, shipped
+from vnca_jax import backend, data, parallel, paths, precision, pretrained_models
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -39,7 +39,7 @@ class Options:
     """Importance samples an image."""
     data_dir: Path | None = None
     """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
-    pretrained: Path = shipped.FOLDER
+    pretrained: Path = pretrained_models.FOLDER
     """Folder of the models that come with the project."""
 
 

@@ -15,7 +15,7 @@ import pytest
 import tyro
 
 from vnca_jax import __main__ as overview
-from vnca_jax import data, shipped
+from vnca_jax import data, pretrained_models
 from vnca_jax.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,11 @@ def what_is_wrong_with_names(arguments: list[str]) -> str | None:
     dataset, ckpt = value_of("--dataset", arguments), value_of("--ckpt", arguments)
     if dataset and dataset not in data.DATASETS:
         return f"there is no dataset {dataset}"
-    if ckpt and ckpt.startswith(shipped.PREFIX) and ckpt.removeprefix(shipped.PREFIX) not in shipped.names():
+    if (
+        ckpt
+        and ckpt.startswith(pretrained_models.PREFIX)
+        and ckpt.removeprefix(pretrained_models.PREFIX) not in pretrained_models.names()
+    ):
         return f"there is no model {ckpt}"
     return None
 

@@ -45,7 +45,7 @@ ORDER = [
     "losses",
     "data",
     "compilation",
-    "shipped",
+    "pretrained_models",
     "checkpoint",
     "run_directory",
     "events",

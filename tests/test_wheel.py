@@ -15,7 +15,7 @@ import pytest
 from tiny_pictures import png, smooth
 
 import vnca_jax
-from vnca_jax import data, parallel, shipped
+from vnca_jax import data, parallel, pretrained_models
 from vnca_jax import eval as evaluation
 
 ROOT = Path(__file__).parent.parent
@@ -23,10 +23,10 @@ SETUPTOOLS = 77  # the first that reads a licence expression
 MODEL = "mnist_doubling_small"
 PROGRAM = """
 import importlib.util, json, sys, vnca_jax
-from vnca_jax import shipped
+from vnca_jax import pretrained_models
 model = vnca_jax.pretrained(sys.argv[1])
 print(json.dumps({
-    "file": vnca_jax.__file__, "names": shipped.names(), "latent": model.latent_size,
+    "file": vnca_jax.__file__, "names": pretrained_models.names(), "latent": model.latent_size,
     "others": [name for name in ("experiments", "benchmarks", "kaggle") if importlib.util.find_spec(name)],
 }))
 """
@@ -76,12 +76,14 @@ def test_what_is_in_it(wheel):
     assert {name.split("/")[0] for name in names} == {"vnca_jax", f"vnca_jax-{vnca_jax.__version__}.dist-info"}
     sources = {str(path.relative_to(ROOT)) for path in ROOT.glob("vnca_jax/**/*.py")}
     models = {
-        f"vnca_jax/pretrained/{name}/{file}" for name in shipped.names() for file in ("model.eqx", "results.json")
+        f"vnca_jax/pretrained/{name}/{file}"
+        for name in pretrained_models.names()
+        for file in ("model.eqx", "results.json")
     }
     inside = {name for name in names if name.startswith("vnca_jax/")}
     assert inside == sources | models | {"vnca_jax/pretrained/checksums.json", "vnca_jax/py.typed"}
     digest = zipfile.ZipFile(wheel).read(f"vnca_jax/pretrained/{MODEL}/model.eqx")
-    assert digest == (shipped.FOLDER / MODEL / "model.eqx").read_bytes()
+    assert digest == (pretrained_models.FOLDER / MODEL / "model.eqx").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def run(environment: Path, *command: str) -> str:
 def test_installed(environment):
     found = json.loads(run(environment, "python", "-c", PROGRAM, MODEL))
     assert Path(found["file"]).is_relative_to(environment) and found["others"] == []
-    assert found["names"] == shipped.names() and found["latent"] == vnca_jax.pretrained(MODEL).latent_size
+    assert found["names"] == pretrained_models.names() and found["latent"] == vnca_jax.pretrained(MODEL).latent_size
     for said in (run(environment, "vnca", "--help"), run(environment, "python", "-m", "vnca_jax")):
         assert "vnca_jax.eval" in said and "Also `vnca eval`." in said
         assert "Experiments:" not in said and "Benchmarks:" not in said and "experiments.mnist" not in said

@@ -21,7 +21,7 @@ import jax.random as jr
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vnca_jax import paths, processes, shipped, update_networks, writing
+from vnca_jax import paths, pretrained_models, processes, update_networks, writing
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
 
@@ -199,7 +199,7 @@ def export_model(path: Path, model: eqx.Module, *, storage: Storage = "float32",
 
 def model_file(path: Path) -> Path:
     """The file that `import_model` reads for `path`; raises InputError if there is none."""
-    path = shipped.resolve(paths.expanded(path))
+    path = pretrained_models.resolve(paths.expanded(path))
     is_folder = paths.is_folder(path)
     file_path = path / "model.eqx" if is_folder else path
     if not paths.exists(file_path):
@@ -234,7 +234,7 @@ def pretrained(name: str) -> Any:
 
     Raises InputError, which lists the names, where there is neither, and for a damaged file.
     """
-    model, _ = import_model(Path(f"{shipped.PREFIX}{name}"))
+    model, _ = import_model(Path(f"{pretrained_models.PREFIX}{name}"))
     return model
 
 

@@ -28,7 +28,7 @@ import jax.random as jr
 import numpy as np
 import tyro
 
-from vnca_jax import automaton, conv, paths, shipped
+from vnca_jax import automaton, conv, paths, pretrained_models
 from vnca_jax.checkpoint import Storage, import_model
 from vnca_jax.errors import InputError, reported
 from vnca_jax.models import MODELS, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters
@@ -190,7 +190,7 @@ def export(model: Any, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 def facts_of_run(ckpt: Path) -> dict[str, Any]:
     """What the results.json beside the model file says of its training and evaluation; nothing where there is none."""
-    path = paths.expanded(shipped.resolve(ckpt))
+    path = paths.expanded(pretrained_models.resolve(ckpt))
     file = (path if path.is_dir() else path.parent) / "results.json"
     try:
         results = json.loads(file.read_text())

@@ -12,7 +12,7 @@ from tiny_training import tiny_vnca
 
 import vnca_jax
 from experiments import release
-from vnca_jax import shipped
+from vnca_jax import pretrained_models
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.errors import InputError
 
@@ -21,18 +21,18 @@ def leaves(model):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(model)]
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", pretrained_models.names())
 def test_every_model_loads_and_says_where_it_came_from(name):
     model = vnca_jax.pretrained(name)
     assert all(np.isfinite(leaf).all() and leaf.dtype == np.float32 for leaf in leaves(model))
-    results = json.loads((shipped.FOLDER / name / "results.json").read_text())
+    results = json.loads((pretrained_models.FOLDER / name / "results.json").read_text())
     assert f"python -m experiments.{results['experiment']}" in results["command"]
     assert abs(results.get("release", {}).get("change_of_iwelbo_nats", 0)) <= release.TOLERANCE
 
 
 def test_every_file_has_its_checksum():
-    digests = json.loads((shipped.FOLDER / "checksums.json").read_text())
-    files = {str(path.relative_to(shipped.FOLDER)): path for path in shipped.FOLDER.glob("*/*")}
+    digests = json.loads((pretrained_models.FOLDER / "checksums.json").read_text())
+    files = {str(path.relative_to(pretrained_models.FOLDER)): path for path in pretrained_models.FOLDER.glob("*/*")}
     assert digests == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
@@ -51,7 +51,7 @@ def test_rounded_numbers_are_read_as_the_nearest_of_half_precision(tmp_path):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of models with one, `a_small`."""
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained_models, "FOLDER", tmp_path)
     export_model(tmp_path / "a_small" / "model.eqx", tiny_vnca(), dataset="digits", step=1)
     digest = hashlib.sha256((tmp_path / "a_small" / "model.eqx").read_bytes()).hexdigest()
     (tmp_path / "checksums.json").write_text(json.dumps({"a_small/model.eqx": digest}))
@@ -95,7 +95,7 @@ def test_release(folder, monkeypatch):
     assert json.loads((folder / "b" / "results.json").read_text())["release"]["num_images"] == 4
     digests = json.loads((folder / "checksums.json").read_text())
     assert set(digests) == {"a_small/model.eqx", "b/model.eqx", "b/results.json"}
-    assert shipped.resolve(shipped.Path("pretrained:b")) == folder / "b" / "model.eqx"
+    assert pretrained_models.resolve(pretrained_models.Path("pretrained:b")) == folder / "b" / "model.eqx"
 
 
 @pytest.mark.long
