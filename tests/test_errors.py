@@ -59,3 +59,19 @@ def test_help_into_a_closed_pipe():
         assert child.stdout is not None and child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == b"" and child.wait() == 0
+
+
+def test_an_error_is_said_even_if_the_process_ends_at_once():
+    """As one of several processes does, which does not wait for Python's ordinary end."""
+    work = """
+import os
+from vnca_jax.errors import InputError, reported
+with reported():
+    try:
+        with reported():
+            raise InputError("no")
+    finally:
+        os._exit(2)
+"""
+    ended = subprocess.run([sys.executable, "-c", work], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "error: no\n")

@@ -80,9 +80,8 @@ def _lasting(name: str) -> Iterator[None]:
         return
     stream.flush()
     raw = io.BufferedWriter(_Lasting(stream.fileno(), "wb", closefd=False))
-    lasting = io.TextIOWrapper(
-        raw, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering, write_through=name == "stderr"
-    )
+    at_once = name == "stderr" or stream.line_buffering  # a process may end without flushing
+    lasting = io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=at_once)
     setattr(sys, name, lasting)
     try:
         yield

@@ -184,4 +184,5 @@ def _leave(code, last_words=None):
         thread.join(2 * GOODBYE_SECONDS)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
