@@ -30,7 +30,8 @@ from benchmarks.accelerator_parts import SEED, Part, bound_part, parts_of_step
 from benchmarks.flops import count_flops
 from benchmarks.our_step import make_step
 from benchmarks.side_by_side import GIB, describe_machine, require_folder, require_sizes, time_compilation
-from vnca_jax import conv, parallel, paths, pool, precision
+from vnca_jax import compute, parallel, paths, pool
+from vnca_jax.compute import Compute
 from vnca_jax.errors import reported
 from vnca_jax.eval import decodes_at_once
 from vnca_jax.losses import elbo_loss, pool_loss
@@ -53,7 +54,7 @@ class Options:
     """Which programs."""
     parts: bool = True
     """Also time each part of the steps alone."""
-    compute_dtype: precision.ComputeDtype = "auto"
+    compute_dtype: compute.ComputeDtype = "auto"
     """Type of the automaton's dots and convolutions; auto is what the device is good at."""
     formulation: Literal["auto", "winograd", "gather", "lax"] = "auto"
     """How convolutions are computed; auto is the one for the backend."""
@@ -96,7 +97,7 @@ class Timing:
     temporary_gib: float
 
 
-def cases(size: str) -> dict[str, Case]:
+def cases(size: str, how: Compute) -> dict[str, Case]:
     """The three models of the paper's MNIST experiments, or small ones of the same shape."""
     if size == "paper":
         makers: dict[str, Callable] = {"doubling": DoublingVNCA, "nondoubling": NonDoublingVNCA, "baseline": ConvVAE}
@@ -110,7 +111,8 @@ def cases(size: str) -> dict[str, Case]:
             "baseline": partial(ConvVAE, image_size=16, **both),
         }
         batches, pool_size = dict.fromkeys(makers, 16), 64
-    models = eqx.filter_jit(lambda key: {name: make(key=key) for name, make in makers.items()})(jr.key(SEED))
+    make_all = eqx.filter_jit(lambda key: {name: make(compute=how, key=key) for name, make in makers.items()})
+    models = make_all(jr.key(SEED))
     return {name: Case(models[name], batches[name], pool_size * (name == "nondoubling")) for name in makers}
 
 
@@ -146,13 +148,13 @@ def timed(part: Part, repeats: int) -> Timing:
     return Timing(seconds, compile_s, compiled.memory_analysis().temp_size_in_bytes / GIB)
 
 
-def measure_peak(mesh: Mesh, repeats: int) -> Peak:
+def measure_peak(mesh: Mesh, repeats: int, dtype: str) -> Peak:
     """Both peaks of all devices of `mesh` together, from arrays that are large for each."""
     is_cpu = jax.default_backend() == "cpu"
     n, num_numbers = (1536, 1 << 25) if is_cpu else (8192, 1 << 29)
 
     def on_each(function, *shape):
-        whole = jr.normal(jr.key(SEED), (mesh.size, *shape), precision.compute_dtype())
+        whole = jr.normal(jr.key(SEED), (mesh.size, *shape), dtype)
         sharded = jax.shard_map(function, mesh=mesh, in_specs=parallel.SHARDED, out_specs=parallel.SHARDED)
         return timed(Part("", sharded, (parallel.place(whole, mesh, parallel.SHARDED),)), repeats), whole.nbytes
 
@@ -257,24 +259,25 @@ def main(options: Options) -> None:
     require_sizes(repeats=options.repeats)
     mesh = parallel.make_mesh(options.num_devices)
     size = options.size if options.size != "auto" else "small" if jax.default_backend() == "cpu" else "paper"
-    formulation = conv.formulation() if options.formulation == "auto" else options.formulation
-    with precision.use_compute_dtype(options.compute_dtype), conv.use_formulation(formulation):
-        about = {
-            **describe_machine(),
-            "devices": f"{mesh.size} x {jax.devices()[0].device_kind}",
-            "size": size,
-            "compute_dtype": precision.compute_dtype(),
-            "formulation": formulation,
-        }
-        print(", ".join(f"{name} {value}" for name, value in about.items()))
-        one = measure_peak(parallel.make_mesh(1), options.repeats)
-        all_of_them = measure_peak(mesh, options.repeats) if mesh.size > 1 else one
-        for name, peak in {"one device alone": one, "all devices": all_of_them}.items():
-            print(f"{name}, measured: {peak.flops / 1e12:.3f} TFLOP/s, {peak.bandwidth / 1e9:.1f} GB/s")
-        print()
-        found = cases(size)
-        programs = measure_programs(options, mesh, one, all_of_them, found)
-        parts = measure_parts(options, mesh, one, found) if options.parts else []
+    how = compute.choose(dtype=options.compute_dtype)
+    if options.formulation != "auto":
+        how = dataclasses.replace(how, formulation=options.formulation)
+    about = {
+        **describe_machine(),
+        "devices": f"{mesh.size} x {jax.devices()[0].device_kind}",
+        "size": size,
+        "compute_dtype": how.dtype,
+        "formulation": how.formulation,
+    }
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    one = measure_peak(parallel.make_mesh(1), options.repeats, how.dtype)
+    all_of_them = measure_peak(mesh, options.repeats, how.dtype) if mesh.size > 1 else one
+    for name, peak in {"one device alone": one, "all devices": all_of_them}.items():
+        print(f"{name}, measured: {peak.flops / 1e12:.3f} TFLOP/s, {peak.bandwidth / 1e9:.1f} GB/s")
+    print()
+    found = cases(size, how)
+    programs = measure_programs(options, mesh, one, all_of_them, found)
+    parts = measure_parts(options, mesh, one, found) if options.parts else []
     print(as_tables(programs, parts))
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:

@@ -68,7 +68,7 @@ def result_of(config: cli.Config) -> dict[str, Any]:
         print(f"\n{config.run.name}")
         with start("ablations", config) as run:
             loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
-            run.export_and_evaluate(run.fit(DoublingVNCA(config.model, key=run.keys.init), loss))
+            run.export_and_evaluate(run.fit(DoublingVNCA(config.model, compute=run.compute, key=run.keys.init), loss))
     model, _ = import_model(folder)
     return json.loads(path.read_text()) | {"parameters": sum(np.size(leaf) for leaf in jax.tree.leaves(model))}
 

@@ -33,7 +33,7 @@ PRESETS: dict[Preset, Config] = {
 def main(config: Config) -> None:
     """Trains or resumes, evaluates and draws."""
     with start("celeba_baseline", config) as run:
-        model = ConvVAE(config.model, key=run.keys.init)
+        model = ConvVAE(config.model, compute=run.compute, key=run.keys.init)
         loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
         state = run.fit(model, loss, report=pictures.reporter(run, key=run.keys.draw))
         model = run.export_and_evaluate(state)

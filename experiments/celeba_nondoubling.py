@@ -39,7 +39,7 @@ def main(config: Config) -> None:
     """Trains or resumes, evaluates, draws, and measures stability and healing."""
     with start("celeba_nondoubling", config) as run:
         sample_key, resilience_key = jr.split(run.keys.draw)
-        model = NonDoublingVNCA(config.model, key=run.keys.init)
+        model = NonDoublingVNCA(config.model, compute=run.compute, key=run.keys.init)
         loss = pool_loss(**config.loss.of_loss)
         state = run.fit(model, loss, report=pictures.reporter(run, key=sample_key))
         model = run.export_and_evaluate(state)

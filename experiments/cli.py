@@ -12,8 +12,9 @@ from typing import Any, Literal
 import jax
 import tyro
 
-from vnca_jax import backend, joining, parallel, paths, precision
+from vnca_jax import backend, joining, parallel, paths
 from vnca_jax.compilation import keep_compiled
+from vnca_jax.compute import ComputeDtype
 from vnca_jax.errors import InputError, reported
 from vnca_jax.run_directory import check_name
 from vnca_jax.train import TrainConfig
@@ -49,7 +50,7 @@ class RunConfig:
     """Importance samples an image of the evaluation, K."""
     limit: int | None = None
     """Evaluate only so many test images, evenly spread over the test set; None is all."""
-    compute_dtype: precision.ComputeDtype = "auto"
+    compute_dtype: ComputeDtype = "auto"
     """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
     start_from: Path | None = None
     """Model file of the same sizes (or pretrained:NAME) whose parameters training starts with; None draws them."""
@@ -97,7 +98,7 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Call
         )
         config = paths.expanded_in(flags)
         if hasattr(config.run, "distributed"):
-            with joining.joined(config.run.distributed), precision.use_compute_dtype(config.run.compute_dtype):
+            with joining.joined(config.run.distributed):
                 run(config)
         else:  # an analysis, which one process does
             backend.check()

@@ -34,7 +34,7 @@ def main(config: Config) -> None:
     """Trains or resumes, evaluates and draws."""
     with start("emoji_doubling", config) as run:
         sample_key, growth_key = jr.split(run.keys.draw)
-        model = DoublingVNCA(config.model, key=run.keys.init)
+        model = DoublingVNCA(config.model, compute=run.compute, key=run.keys.init)
         loss = elbo_loss(beta=config.loss.beta, beta_updates=config.loss.beta_updates)
         state = run.fit(model, loss, report=pictures.reporter(run, key=sample_key))
         model = run.export_and_evaluate(state)

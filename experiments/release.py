@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from vnca_jax import backend, data, parallel, paths, precision, pretrained_models
+from vnca_jax import backend, compute, data, parallel, paths, pretrained_models
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -45,19 +45,19 @@ class Options:
 
 def main(options: Options) -> None:
     """Compares, writes the files and their checksums."""
-    model, header = import_model(options.run)
+    exactly = compute.choose(dtype="float32")
+    model, header = import_model(options.run, compute=exactly)
     if not paths.exists(options.run / "results.json"):
         raise InputError(f"{options.run} has no results.json; release a run that has been evaluated.")
     folder = options.pretrained / options.name
     export_model(folder / "model.eqx", model, storage="float16", **{fact: header.get(fact) for fact in FACTS})
-    rounded, _ = import_model(folder)
+    rounded, _ = import_model(folder, compute=exactly)
     dataset = data.load_padded(header["dataset"], model.image_size, data_dir=options.data_dir)
     images, mesh = dataset.some_test_images(options.limit), parallel.make_mesh()
-    with precision.use_compute_dtype("float32"):
-        before, after = (
-            evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=mesh).terms["iwelbo"][0]
-            for one in (model, rounded)
-        )
+    before, after = (
+        evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=mesh).terms["iwelbo"][0]
+        for one in (model, rounded)
+    )
     change = after - before
     print(f"IWELBO of {len(images)} images: {before:.4f} nats, rounded {after:.4f}")
     if abs(change) > TOLERANCE:

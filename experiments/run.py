@@ -18,6 +18,7 @@ from experiments.cli import Config, as_flags, command_of, defaults_of, flags_of,
 from experiments.losses import PoolConfig
 from vnca_jax import data, metrics, parallel, paths, pool, processes
 from vnca_jax.checkpoint import export_model, import_model, model_file
+from vnca_jax.compute import Compute, choose
 from vnca_jax.data import Dataset, evenly_spread
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
@@ -62,6 +63,11 @@ class Run:
     def is_first(self) -> bool:
         """Whether this process writes."""
         return processes.is_first()
+
+    @property
+    def compute(self) -> Compute:
+        """How its model computes: as suits the device, in the type of --compute-dtype."""
+        return choose(dtype=self.config.run.compute_dtype)
 
     def figure(self, name: str) -> Path:
         """The path of a picture, which the summary will list."""

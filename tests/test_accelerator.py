@@ -10,13 +10,14 @@ from benchmarks import accelerator
 from benchmarks.accelerator import Options, Peak, Timing
 from benchmarks.accelerator_parts import bound_part, parts_of_step
 from benchmarks.flops import count_flops
-from vnca_jax import bounds, conv
+from vnca_jax import bounds
+from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def cases():
-    return accelerator.cases("small")
+    return accelerator.cases("small", Compute("float32", "lax"))
 
 
 def test_roofline_by_hand():
@@ -41,9 +42,8 @@ def test_the_parts_are_the_whole(name, cases):
 
     size, width = model.image_size, model.encoder.convs[0].weight.shape[-1]
     x, noise = jnp.zeros((num_images, size, size, 1)), jnp.zeros((num_images, model.latent_size))
-    with conv.use_formulation("lax"):
-        whole = count_flops(jax.grad(loss), model, x, noise)
-        parts = sum(part.flops for part in parts_of_step(model, num_images))
+    whole = count_flops(jax.grad(loss), model, x, noise)
+    parts = sum(part.flops for part in parts_of_step(model, num_images))
     first_side = size + 2 * model.encoder.convs[0].padding - 4
     pixels = 2 * 25 * num_images * first_side**2 * width
     assert parts == pytest.approx(whole + pixels, rel=2e-3)

@@ -9,7 +9,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from vnca_jax import automaton, conv
+from vnca_jax import automaton
+from vnca_jax.compute import FORMULATIONS, Compute
 
 
 def with_weights(scale=0.5, *, cell_size, hidden_size, num_blocks):
@@ -80,12 +81,11 @@ def test_steps_by_hand():
     assert automaton.run(update, cells, 2)[..., 0].tolist() == twice
 
 
-@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+@pytest.fixture(scope="module", params=FORMULATIONS)
 def three_steps(request):
     """The states of a trained network after each of three steps, in one formulation; on 18x18 cells Winograd works."""
-    run = jax.jit(lambda cells: automaton.run(TRAINED, cells, 3, keep=True))
-    with conv.use_formulation(request.param):
-        run(CELLS)
+    compute = Compute("float32", request.param)
+    run = jax.jit(lambda cells: automaton.run(TRAINED, cells, 3, keep=True, compute=compute))
     return lambda cells: np.asarray(run(cells))
 
 

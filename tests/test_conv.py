@@ -6,13 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import jaxtyping
 import numpy as np
 import pytest
 from close import assert_close
 
 from vnca_jax import conv
-from vnca_jax.errors import InputError
+from vnca_jax.compute import FORMULATIONS
 
 TOLERANCE = 2e-6  # of an array's largest value
 
@@ -71,21 +70,20 @@ def convolved(weight, bias, x, dy, stride, padding):
     return y, dw, dy.sum(axis=tuple(range(dy.ndim - 1))), dx[..., inner, inner, :]
 
 
-def value_and_gradients(layer, x, dy):
-    y, vjp = jax.vjp(lambda layer, x: layer(x), layer, x)
+def value_and_gradients(layer, x, dy, formulation):
+    y, vjp = jax.vjp(lambda layer, x: layer(x, formulation), layer, x)
     d_layer, dx = vjp(dy)
     return y, d_layer.weight, d_layer.bias, dx
 
 
-@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+@pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request):
     """Output and gradients of each case, by name, as one program compiled in one formulation."""
     arguments = {}
     for name in LARGE if request.param == "winograd" else set(CASES) - set(LARGE):
         weight, bias, x, dy = arrays(name)
         arguments[name] = hand_set(make_conv(*CASES[name][3:]), weight, bias), jnp.asarray(x), jnp.asarray(dy)
-    with conv.use_formulation(request.param):
-        return jax.jit(lambda all: {name: value_and_gradients(*some) for name, some in all.items()})(arguments)
+    return jax.jit(lambda all: {k: value_and_gradients(*some, request.param) for k, some in all.items()})(arguments)
 
 
 def test_value_and_gradients(found):
@@ -101,10 +99,9 @@ def test_value_and_gradients(found):
 def test_which_formulation_computes(name, height, multiplications, num_convolutions):
     """Winograd has 4 multiplications a cell and channel pair in place of 9; it wants a large even grid."""
     assert 14 * 16 < conv.WINOGRAD_MIN_CELLS <= 16 * 16
-    with conv.use_formulation(name):
-        layer = eqx.filter_eval_shape(lambda: conv.prepare(conv.Conv(64, 64, 3, padding=1, key=jr.key(0))))
-        x = jax.ShapeDtypeStruct((height, 16, 64), jnp.float32)
-        program = jax.jit(lambda layer, x: layer(x)).lower(layer, x)
+    layer = eqx.filter_eval_shape(lambda: conv.prepare(conv.Conv(64, 64, 3, padding=1, key=jr.key(0)), name))
+    x = jax.ShapeDtypeStruct((height, 16, 64), jnp.float32)
+    program = jax.jit(lambda layer, x: layer(x)).lower(layer, x)
     found = (program.cost_analysis() or {})["flops"] / (2 * height * 16 * 64 * 64)
     assert (
         multiplications * (1 - 1 / 24) ** 2 <= found < multiplications + 0.5
@@ -117,33 +114,36 @@ def test_prepared_value_and_gradient():
     weight, bias, x, _ = arrays("even grid, 3x3")
     layer, x = hand_set(make_conv(3, 1, 1), weight, bias), jnp.asarray(x[1, 0])
 
-    def loss(layer, prepare):
-        y = prepare(layer)(x)
+    def loss(layer, apply):
+        y = apply(layer)
         return jnp.sum(jnp.sin(y)), y
 
-    with conv.use_formulation("winograd"):
-        gradient, y = jax.jit(lambda layer: jax.grad(loss, has_aux=True)(layer, conv.prepare))(layer)
-    with conv.use_formulation("lax"):
-        lax_gradient, lax_y = jax.jit(lambda layer: jax.grad(loss, has_aux=True)(layer, lambda layer: layer))(layer)
+    def with_gradient(apply):
+        return jax.jit(lambda layer: jax.grad(loss, has_aux=True)(layer, apply))(layer)
+
+    gradient, y = with_gradient(lambda layer: conv.prepare(layer, "winograd")(x))
+    lax_gradient, lax_y = with_gradient(lambda layer: layer(x, "lax"))
     assert_close(y, lax_y, TOLERANCE)
     assert_close(gradient.weight, lax_gradient.weight, TOLERANCE)
     assert_close(gradient.bias, lax_gradient.bias, TOLERANCE)
 
 
-@pytest.mark.parametrize("name", conv.FORMULATIONS)
+@pytest.mark.parametrize("name", FORMULATIONS)
 def test_what_is_prepared(name):
-    """3x3 convolutions in `winograd` and nothing else; once is as good as twice."""
+    """The kernels of 3x3 convolutions in `winograd` and nothing else; the last formulation counts."""
     small = hand_set(make_conv(3, 1, 1), np.ones((3, 3, C_IN, C_OUT)), np.zeros(C_OUT))
     large = hand_set(make_conv(5, 1, 2), np.ones((5, 5, C_IN, C_OUT)), np.zeros(C_OUT))
-    with conv.use_formulation(name):
-        prepared: Any = conv.prepare([{"small": small}, large, small.bias])
-        twice = conv.prepare(prepared)
+    prepared: Any = conv.prepare([{"small": small}, large, small.bias], name)
+    for other in FORMULATIONS:
+        twice = conv.prepare(conv.prepare([{"small": small}, large, small.bias], other), name)
+        assert jax.tree.structure(twice) == jax.tree.structure(prepared)
     found = prepared[0]["small"]
-    assert prepared[1].weight is large.weight and prepared[2] is small.bias
-    assert type(found).__name__ == ("_PreparedConv" if name == "winograd" else "Conv")
-    assert jax.tree.structure(twice) == jax.tree.structure(prepared)
-    if name == "winograd":  # G [1, 1, 1] = [1, 3/2, 1/2, 1]
-        assert found.conv is small
+    assert prepared[1].layer is large and prepared[1].transformed is None and prepared[2] is small.bias
+    assert (prepared[1].weight is large.weight, prepared[1].bias is large.bias) == (True, True)
+    assert (found.layer is small, found.formulation) == (True, name)
+    if name != "winograd":
+        assert found.transformed is None
+    else:  # G [1, 1, 1] = [1, 3/2, 1/2, 1]
         one_axis = np.array([1, 1.5, 0.5, 1])
         expected = np.broadcast_to(np.outer(one_axis, one_axis).reshape(16, 1, 1), (16, C_IN, C_OUT))
         np.testing.assert_array_equal(found.transformed.reshape(16, C_IN, C_OUT), expected)
@@ -155,37 +155,9 @@ def test_winograd_commutes_with_translation():
     cells = np.zeros((2, 16, 16, C_IN), np.float32)
     cells[0, 4:9, 5:10] = np.random.default_rng(3).normal(size=(5, 5, C_IN))
     cells[1] = np.roll(cells[0], (3, -1), axis=(0, 1))
-    with conv.use_formulation("winograd"):
-        still, moved = np.asarray(jax.jit(lambda x: layer(x))(cells))
+    still, moved = np.asarray(jax.jit(lambda x: layer(x, "winograd"))(cells))
     assert_close(moved, np.roll(still, (3, -1), axis=(0, 1)), TOLERANCE)
     assert np.count_nonzero(still.any(axis=-1)) == np.count_nonzero(moved.any(axis=-1)) == 7 * 7
-
-
-def test_formulation_is_restored():
-    before = conv.formulation()
-    with conv.use_formulation("gather"):
-        with conv.use_formulation("lax"):
-            assert conv.formulation() == "lax"
-        assert conv.formulation() == "gather"
-        with pytest.raises(ZeroDivisionError), conv.use_formulation("winograd"):
-            raise ZeroDivisionError
-        assert conv.formulation() == "gather"
-    assert conv.formulation() == before
-
-
-def test_formulation_by_backend(monkeypatch):
-    names = {}
-    for backend in ("cpu", "gpu", "tpu"):
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        names[backend] = conv.formulation()
-    assert names == {"cpu": "winograd", "gpu": "lax", "tpu": "lax"}
-
-
-def test_unknown_formulation(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its own error would come first
-    with pytest.raises(InputError) as error, conv.use_formulation("fft"):  # pyright: ignore[reportArgumentType]
-        pass
-    assert str(error.value) == "There is no convolution formulation 'fft'; choose one of winograd, gather, lax."
 
 
 def test_elu():

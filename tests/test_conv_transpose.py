@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from close import assert_close
 
-from vnca_jax import conv
+from vnca_jax.compute import FORMULATIONS
 from vnca_jax.conv_transpose import ConvTranspose
 
 TOLERANCE = 2e-6  # of an array's largest value
@@ -67,21 +67,20 @@ def scattered(weight, bias, x, dy, stride, padding):
     return canvas[window] + bias, dw, dy.sum(axis=tuple(range(dy.ndim - 1))), dx
 
 
-def value_and_gradients(layer, x, dy):
-    y, vjp = jax.vjp(lambda layer, x: layer(x), layer, x)
+def value_and_gradients(layer, x, dy, formulation):
+    y, vjp = jax.vjp(lambda layer, x: layer(x, formulation), layer, x)
     d_layer, dx = vjp(dy)
     return y, d_layer.weight, d_layer.bias, dx
 
 
-@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+@pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request):
     """Output and gradients of each case, by name, as one program compiled in one formulation."""
     arguments = {}
     for name in LARGE if request.param == "winograd" else CASES:
         weight, bias, x, dy = arrays(name)
         arguments[name] = hand_set(make(*CASES[name][3:6]), weight, bias), jnp.asarray(x), jnp.asarray(dy)
-    with conv.use_formulation(request.param):
-        return jax.jit(lambda all: {name: value_and_gradients(*some) for name, some in all.items()})(arguments)
+    return jax.jit(lambda all: {k: value_and_gradients(*some, request.param) for k, some in all.items()})(arguments)
 
 
 def test_value_and_gradients(found):
@@ -102,8 +101,8 @@ def test_one_cell_doubled():
 def test_one_convolution_without_holes(name, num_convolutions):
     """Of 3x3 taps to 4 times the channels; nothing is computed on cells that are zero between others."""
     layer = eqx.filter_eval_shape(make(5, 2, 2), key=jr.key(0))
-    with conv.use_formulation(name):
-        program = jax.jit(lambda layer, x: layer(x)).lower(layer, jax.ShapeDtypeStruct((16, 16, C_IN), jnp.float32))
+    x = jax.ShapeDtypeStruct((16, 16, C_IN), jnp.float32)
+    program = jax.jit(lambda layer, x: layer(x, name)).lower(layer, x)
     text = program.as_text()
     assert text.count("stablehlo.convolution") == num_convolutions
     assert "lhs_dilate = [2" not in text

@@ -12,6 +12,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from benchmarks.flops import count_flops, count_traffic, find_operations
 from benchmarks.step_counts import CASES, count_operations
 from vnca_jax import conv
+from vnca_jax.compute import Compute
 from vnca_jax.models import DoublingVNCA
 
 DOT = 2 * 3 * 5 * 7  # of (3, 5) and (5, 7)
@@ -113,8 +114,8 @@ def test_what_is_computed_again_and_by_hand():
     assert count_flops(jax.grad(f, argnums=(0, 1)), A, SQUARE) == 6 * one
     assert count_flops(jax.grad(jax.checkpoint(f), argnums=(0, 1)), A, SQUARE) == 8 * one
     x, kernel = floats(1, 4, 4, 3), floats(3, 3, 3, 2)
-    with conv.use_formulation("gather"):  # a custom VJP of dots
-        count = count_flops(jax.value_and_grad(lambda w, x: conv.convolve(x, w, 1, 1).sum()), kernel, x)
+    loss = lambda w, x: conv.convolve(x, w, 1, 1, "gather").sum()  # noqa: E731 (a custom VJP of dots)
+    count = count_flops(jax.value_and_grad(loss), kernel, x)
     assert count == 2 * (2 * 16 * 27 * 2) + 2 * 16 * 18 * 3  # y, dw, and dx, which nobody asked for
 
 
@@ -143,9 +144,8 @@ ENCODER += 2 * (2 * 2 * 512) * 512
 
 
 def test_growth():
-    model = eqx.filter_eval_shape(DoublingVNCA, key=jr.key(0))
-    with conv.use_formulation("lax"):
-        assert count_flops(DoublingVNCA.decode, model, floats(3, 256)) == 3 * DECODER
+    model = eqx.filter_eval_shape(DoublingVNCA, compute=Compute("float32", "lax"), key=jr.key(0))
+    assert count_flops(DoublingVNCA.decode, model, floats(3, 256)) == 3 * DECODER
 
 
 def test_training_step():

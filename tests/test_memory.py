@@ -1,6 +1,7 @@
 """What is kept for the gradient: the plan by hand, and that computing again changes the memory and not the gradient."""
 
 import types
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,8 +13,9 @@ import pytest
 import tiny_training
 
 from vnca_jax import bounds, losses, memory
+from vnca_jax.compute import Compute
 from vnca_jax.memory import Plan
-from vnca_jax.models import DoublingVNCA
+from vnca_jax.models import DoublingVNCA, replace
 
 MODEL = types.SimpleNamespace(trajectory_size=100, recomputed_size=10)  # 400 and 40 bytes an example
 
@@ -72,10 +74,10 @@ def test_recomputing_changes_the_memory_and_not_the_gradient():
     noise = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8)), jnp.float32)
 
     def compiled(again):
-        with memory.recompute(again):
-            gradient = jax.jit(jax.grad(lambda model: bounds.elbo(model, x, noise).elbo.mean())).lower(model).compile()
+        chosen = replace(model, compute=Compute("float32", "winograd", recompute=again))
+        gradient = jax.jit(jax.grad(lambda model: bounds.elbo(model, x, noise).elbo.mean())).lower(chosen).compile()
         found: Any = gradient.memory_analysis()
-        return found.temp_size_in_bytes, gradient(model)
+        return found.temp_size_in_bytes, gradient(chosen)
 
     (kept_bytes, kept), (again_bytes, again) = compiled(False), compiled(True)
     assert again_bytes < 0.4 * kept_bytes
@@ -85,14 +87,16 @@ def test_recomputing_changes_the_memory_and_not_the_gradient():
 
 
 def test_a_loss_does_as_planned(monkeypatch):
-    """What the plan says is what the steps of a chunk find when they are traced."""
-    found = []
+    """What the plan says is what the model of a chunk's loss does; its gradient is that of the model that came in."""
+    found, first = [], tiny_training.tiny_nondoubling()
 
     def loss(model, chunk):
-        found.append((len(chunk[0]), memory.recomputes()))
-        return chunk[0].mean(), chunk[0]
+        found.append((len(chunk[0]), model.compute.recompute))
+        return chunk[0].mean() * model.update.out.sum(), chunk[0]
 
     monkeypatch.setattr(memory, "plan", lambda model, num_examples, chunk_size: Plan(2, chunk_size == 5))
     for chunk_size in (5, 6):
-        jax.eval_shape(lambda size=chunk_size: losses.mean_over_chunks(loss, None, (jnp.zeros((4, 1)),), size))
-    assert found == [(2, True), (2, False)] and not memory.recomputes()
+        value = partial(losses.mean_over_chunks, loss, examples=(jnp.zeros((4, 1)),), chunk_size=chunk_size)
+        gradient, _ = jax.eval_shape(jax.grad(value, has_aux=True), first)
+        assert jax.tree.structure(gradient) == jax.tree.structure(first)
+    assert set(found) == {(2, True), (2, False)} and not first.compute.recompute

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
 
-from vnca_jax import bounds, conv, losses, parallel
-from vnca_jax.models import DoublingVNCA
+from vnca_jax import bounds, losses, parallel
+from vnca_jax.compute import FORMULATIONS, Compute
+from vnca_jax.models import DoublingVNCA, replace
 from vnca_jax.step import TrainState, make_optimizer, make_steps, place_state
 
 LEARNING_RATE = 1e-4
@@ -32,7 +33,7 @@ def model(reference):
     return as_model(skeleton, reference, "param")
 
 
-@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+@pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request, model, reference):
     """Our side of most comparisons, as one program compiled in one formulation."""
     x, eps, z, iw_eps = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "iw_eps"))
@@ -51,8 +52,7 @@ def found(request, model, reference):
             "gradient": gradient,
         }
 
-    with conv.use_formulation(request.param):
-        return jax.jit(everything)(model)
+    return jax.jit(everything)(replace(model, compute=Compute("float32", request.param)))
 
 
 def test_encoder(found, reference):

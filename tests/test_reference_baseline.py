@@ -15,7 +15,8 @@ from einops import rearrange
 from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, sizes, stored
 
 from vnca_jax import bounds, conv
-from vnca_jax.models import ConvVAE
+from vnca_jax.compute import Compute
+from vnca_jax.models import ConvVAE, replace
 from vnca_jax.step import make_optimizer
 
 LEARNING_RATE = 1e-4
@@ -72,7 +73,8 @@ def found(request, model, reference):
         results |= {"gradient": gradient, "gradient_norm": optax.tree.norm(gradient)}
         return optax.apply_updates(model, updates), opt_state, results
 
-    with pytest.MonkeyPatch.context() as patch, conv.use_formulation(request.param):
+    model = replace(model, compute=Compute("float32", request.param))
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "WINOGRAD_MIN_CELLS", 1)  # the reference's grids are smaller than any that gains from it
         compiled, opt_state, found = jax.jit(advance), optimizer.init(model), []
         for scale in scales:

@@ -15,6 +15,7 @@ from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
 
 from vnca_jax import automaton, bounds, conv, losses, parallel
 from vnca_jax import pool as pools
+from vnca_jax.compute import FORMULATIONS, Compute
 from vnca_jax.models import NonDoublingVNCA, replace
 from vnca_jax.step import CLIP_NORM, TrainState, make_optimizer, make_steps, place_state
 
@@ -32,7 +33,7 @@ def model(reference):
     return as_model(eqx.filter_eval_shape(NonDoublingVNCA, **size, key=jr.key(0)), reference, "param")
 
 
-@pytest.fixture(scope="module", params=conv.FORMULATIONS)
+@pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request, model, reference):
     """Our side of the model's comparisons, as one program compiled in one formulation."""
     x, eps, z, iw_eps = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "iw_eps"))
@@ -52,9 +53,9 @@ def found(request, model, reference):
             "gradient": gradient,
         }
 
-    with pytest.MonkeyPatch.context() as patch, conv.use_formulation(request.param):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "WINOGRAD_MIN_CELLS", 1)  # the reference's grid is smaller than any that gains from it
-        return jax.jit(everything)(model)
+        return jax.jit(everything)(replace(model, compute=Compute("float32", request.param)))
 
 
 def test_encoder(found, reference):

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from vnca_jax import conv, memory, precision
+from vnca_jax import compute as computing
+from vnca_jax import conv
+from vnca_jax.compute import Compute
 
 
 @runtime_checkable
@@ -86,23 +88,25 @@ def run(
     max_steps: int | None = None,
     update_probability: float = 1.0,
     key: Key[Array, "*keys"] | None = None,
+    compute: Compute | None = None,
 ) -> Float[Array, "..."]:
     """`num_steps` steps of z_t = z_{t-1} + u(z_{t-1}) (eq. 1), all cells in parallel.
 
     Returns the final cells, or with `keep` the cells after every step, `(num_steps, *batch, h, w, c)`. A traced
     `num_steps` needs `max_steps`, up to which it may go; steps beyond it cost nothing. With an `update_probability`
     below one, each cell is updated with that probability at each step, drawn from `key`: one for all grids, or one a
-    grid. u is computed in the type of `precision` and kept for the gradient, or computed again, as `memory` says.
+    grid. u is computed, and kept for the gradient or not, as `compute` says; None suits JAX's default device.
     """
-    update = conv.prepare(update)
+    compute = compute or computing.choose()
+    update = conv.prepare(update, compute.formulation)
 
     def step(cells, i):
-        change = precision.apply(update, cells)
+        change = _apply(update, cells, compute.dtype)
         if update_probability < 1:
             change = jnp.where(_updated(key, i, cells, update_probability), change, 0)
         return cells + change
 
-    if memory.recomputes():
+    if compute.recompute:
         step = jax.checkpoint(step, prevent_cse=False)
 
     def body(cells, i):
@@ -114,6 +118,14 @@ def run(
 
     final, states = jax.lax.scan(body, cells, jnp.arange(num_steps if max_steps is None else max_steps))
     return final if states is None else states
+
+
+def _apply(network, cells, dtype):
+    """network(cells) computed in the type `dtype`, its parameters and the cells rounded to it, in the cells' type."""
+    if cells.dtype == dtype:
+        return network(cells)
+    lowered = jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, network)
+    return lowered(cells.astype(dtype)).astype(cells.dtype)
 
 
 def _updated(keys, i, cells, probability):

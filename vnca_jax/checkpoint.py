@@ -22,6 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vnca_jax import paths, pretrained_models, processes, update_networks, writing
+from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
 from vnca_jax.models import MODELS, hyperparameters
 
@@ -208,9 +209,9 @@ def model_file(path: Path) -> Path:
     return file_path
 
 
-def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
+def import_model(path: Path, *, compute: Compute | None = None) -> tuple[Any, dict[str, Any]]:
     """The model in the file `path` and its header; `path` may be a run directory with a `model.eqx`, or
-    `pretrained:NAME` for a model that comes with the project.
+    `pretrained:NAME` for a model that comes with the project. It computes as `compute` says; None suits the device.
 
     Reads numbers and never runs code from the file. Raises InputError if there is none, it is not one of ours, or it is
     damaged.
@@ -226,7 +227,7 @@ def import_model(path: Path) -> tuple[Any, dict[str, Any]]:
         ) from error
     if _checksum(header, leaves) != header["sha256"]:
         raise InputError(f"{file_path} is damaged: its contents do not match its checksum; export or copy it again.")
-    return _read_leaves(leaves, header, file_path), header
+    return _read_leaves(leaves, header, file_path, compute), header
 
 
 def pretrained(name: str) -> Any:
@@ -244,7 +245,7 @@ def _checksum(header: dict[str, Any], leaves: bytes) -> str:
     return hashlib.sha256(json.dumps(facts).encode() + b"\n" + leaves).hexdigest()
 
 
-def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
+def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path, compute: Compute | None) -> Any:
     file, sizes = io.BytesIO(leaves), header["sizes"]
     network = str(sizes.get("update_network", "residual"))
     if network not in update_networks.UPDATE_NETWORKS:
@@ -258,7 +259,7 @@ def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path) -> Any:
         for size in sizes.values():
             if not isinstance(size, str | None) and not (isinstance(size, int | float) and size <= len(leaves)):
                 raise ValueError("a size is no number and no name, or beyond what the file can hold")
-        skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, key=key)
+        skeleton = eqx.filter_eval_shape(MODELS[header["model"]], **sizes, compute=compute, key=key)
         if header.get("storage", "float32") not in get_args(Storage):
             raise ValueError("the type of its numbers is not one of ours")
         stored = np.dtype(header.get("storage", "float32"))

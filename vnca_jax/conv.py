@@ -1,20 +1,11 @@
-"""Convolutions over channel-last cells, each in the formulation that is fast on the backend at hand.
+"""Convolutions over channel-last cells, each in the formulation of `vnca_jax.compute` that it is told.
 
-This file alone decides how a convolution is computed. Grids are `(*batch, h, w, c)`; a 1x1 convolution is a dot over
-the last axis. On CPU the gradient of XLA's own convolution is tens of times slower than dots, so convolutions become
-dots there; on GPU and TPU XLA's convolution is the natural choice.
-
-- `winograd`: 3x3 convolutions on even grids as F(2x2, 3x3) of Lavin and Gray (2016), 16 dots with a VJP of
-  their own, 4 multiplications a cell and channel pair in place of 9; everything else as `gather`.
-- `gather`: the neighbours of each cell side by side, then one dot.
-- `lax`: `jax.lax.conv_general_dilated`.
+Grids are `(*batch, h, w, c)`; a 1x1 convolution is a dot over the last axis.
 """
 
-import contextlib
-import contextvars
+import abc
 import math
-from collections.abc import Iterator
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -22,33 +13,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vnca_jax import winograd
-from vnca_jax.errors import InputError
+from vnca_jax import compute, winograd
+from vnca_jax.compute import Formulation
 
-Formulation = Literal["winograd", "gather", "lax"]
-FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
-_BY_BACKEND: dict[str, Formulation] = {"cpu": "winograd"}
 WINOGRAD_MIN_CELLS = 16 * 16
-_override: contextvars.ContextVar[Formulation | None] = contextvars.ContextVar("formulation", default=None)
 
 T = TypeVar("T")
-
-
-def formulation() -> Formulation:
-    """The formulation in force: the innermost `use_formulation`, else the one for JAX's default backend."""
-    return _override.get() or _BY_BACKEND.get(jax.default_backend(), "lax")
-
-
-@contextlib.contextmanager
-def use_formulation(name: Formulation) -> Iterator[None]:
-    """Compute all convolutions traced inside the block as `name`; raises InputError if there is no such formulation."""
-    if name not in FORMULATIONS:
-        raise InputError(f"There is no convolution formulation {name!r}; choose one of {', '.join(FORMULATIONS)}.")
-    token = _override.set(name)
-    try:
-        yield
-    finally:
-        _override.reset(token)
 
 
 class Dense(eqx.Module):
@@ -64,7 +34,19 @@ class Dense(eqx.Module):
         return add_bias(x @ self.weight, self.bias)
 
 
-class Conv(eqx.Module):
+class Convolution(eqx.Module):
+    """A layer that is computed in a formulation: the one it is called with, or that of JAX's default device."""
+
+    weight: eqx.AbstractVar[Float[Array, "k k c_in c_out"]]
+    bias: eqx.AbstractVar[Float[Array, " c_out"]]
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Float[Array, "*batch h w c_in"], formulation: Formulation | None = None
+    ) -> Float[Array, "*batch h2 w2 c_out"]: ...
+
+
+class Conv(Convolution):
     """A square convolution with zero padding: `(*batch, h, w, c_in)` to `(*batch, h', w', c_out)`,
     h' = floor((h + 2 padding - kernel) / stride) + 1.
     """
@@ -82,18 +64,28 @@ class Conv(eqx.Module):
         self.stride = stride
         self.padding = padding
 
-    def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h2 w2 c_out"]:
-        return add_bias(convolve(x, self.weight, self.stride, self.padding), self.bias)
+    def __call__(
+        self, x: Float[Array, "*batch h w c_in"], formulation: Formulation | None = None
+    ) -> Float[Array, "*batch h2 w2 c_out"]:
+        return add_bias(convolve(x, self.weight, self.stride, self.padding, formulation), self.bias)
 
 
 def convolve(
-    x: Float[Array, "*batch h w c_in"], weight: Float[Array, "k k c_in c_out"], stride: int, padding: int
+    x: Float[Array, "*batch h w c_in"],
+    weight: Float[Array, "k k c_in c_out"],
+    stride: int,
+    padding: int,
+    formulation: Formulation | None = None,
 ) -> Float[Array, "*batch h2 w2 c_out"]:
-    """`Conv` without its bias, in the formulation in force; a negative padding takes border cells away."""
+    """`Conv` without its bias, in `formulation`; None is that of JAX's default device.
+
+    A negative padding takes border cells away.
+    """
+    formulation = formulation or compute.choose().formulation
     flat = x.reshape(-1, *x.shape[-3:])
-    if formulation() == "lax":
+    if formulation == "lax":
         y = _lax_conv(flat, weight, stride, padding)
-    elif _can_be_winograd(weight, stride, padding) and _suits_winograd(x):
+    elif formulation == "winograd" and _can_be_winograd(weight, stride, padding) and _suits_winograd(x):
         y = winograd.convolve(flat, winograd.transform_kernel(weight))
     elif stride == 1 and 2 * padding == len(weight) - 1:
         y = _gather_same(flat, weight)
@@ -102,31 +94,48 @@ def convolve(
     return y.reshape(*x.shape[:-3], *y.shape[1:])
 
 
-class _PreparedConv(eqx.Module):
-    """A 3x3 `Conv` beside its transformed kernel U = G w G^T, so that a loop over steps transforms it once."""
+class PreparedConvolution(eqx.Module):
+    """A convolution with the formulation that it is computed in.
 
-    conv: Conv
-    transformed: Float[Array, "4 4 c_in c_out"]
+    A 3x3 `Conv` may have its transformed kernel U = G w G^T beside it, so that a loop over steps transforms it once.
+    """
 
-    def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h w c_out"]:
-        if not _suits_winograd(x):
-            return self.conv(x)
+    layer: Convolution
+    transformed: Float[Array, "4 4 c_in c_out"] | None
+    formulation: Formulation = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h2 w2 c_out"]:
+        if self.transformed is None or not _suits_winograd(x):
+            return self.layer(x, self.formulation)
         y = winograd.convolve(x.reshape(-1, *x.shape[-3:]), self.transformed)
-        return add_bias(y.reshape(*x.shape[:-1], -1), self.conv.bias)
+        return add_bias(y.reshape(*x.shape[:-1], -1), self.layer.bias)
+
+    @property
+    def weight(self) -> Float[Array, "k k c_in c_out"]:
+        """The layer's."""
+        return self.layer.weight
+
+    @property
+    def bias(self) -> Float[Array, " c_out"]:
+        """The layer's."""
+        return self.layer.bias
 
 
-def prepare(tree: T) -> T:
-    """`tree` with the kernels of its 3x3 convolutions transformed where the formulation in force wants that.
+def prepare(tree: T, formulation: Formulation) -> T:
+    """`tree` with its convolutions in `formulation`, the kernels of 3x3 ones transformed where that wants it.
 
     Call it once before a loop that applies the layers of `tree` many times; gradients flow through.
     """
 
     def prepared(node):
-        if isinstance(node, Conv) and _can_be_winograd(node.weight, node.stride, node.padding):
-            return _PreparedConv(node, winograd.transform_kernel(node.weight))
-        return node
+        layer = node.layer if isinstance(node, PreparedConvolution) else node
+        if not isinstance(layer, Convolution):
+            return node
+        suits = formulation == "winograd" and isinstance(layer, Conv)
+        suits = suits and _can_be_winograd(layer.weight, layer.stride, layer.padding)
+        return PreparedConvolution(layer, winograd.transform_kernel(layer.weight) if suits else None, formulation)
 
-    return jax.tree.map(prepared, tree, is_leaf=lambda node: isinstance(node, Conv | _PreparedConv))
+    return jax.tree.map(prepared, tree, is_leaf=lambda node: isinstance(node, Convolution | PreparedConvolution))
 
 
 @jax.custom_vjp
@@ -172,7 +181,7 @@ add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
 
 
 def _can_be_winograd(weight, stride, padding):
-    return formulation() == "winograd" and (len(weight), stride, padding) == (3, 1, 1)
+    return (len(weight), stride, padding) == (3, 1, 1)
 
 
 def _suits_winograd(x):

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vnca_jax.conv import add_bias, convolve, uniform_init
+from vnca_jax.compute import Formulation
+from vnca_jax.conv import Convolution, add_bias, convolve, uniform_init
 
 
-class ConvTranspose(eqx.Module):
+class ConvTranspose(Convolution):
     """A square transposed convolution: `(*batch, h, w, c_in)` to `(*batch, h', w', c_out)`.
 
     y[o] = b + sum over inputs i and taps t with stride i + t = o + padding of x[i] w[t], along each axis. With
@@ -31,12 +32,14 @@ class ConvTranspose(eqx.Module):
         self.stride = stride
         self.padding = padding
 
-    def __call__(self, x: Float[Array, "*batch h w c_in"]) -> Float[Array, "*batch h2 w2 c_out"]:
+    def __call__(
+        self, x: Float[Array, "*batch h w c_in"], formulation: Formulation | None = None
+    ) -> Float[Array, "*batch h2 w2 c_out"]:
         """Output stride q + a is sum_j x[q + padding / stride - j] w[stride j + a], j < m: a convolution for each a."""
         s = self.stride
         missing = -len(self.weight) % s
         taps = jnp.pad(self.weight, ((0, missing), (0, missing), (0, 0), (0, 0)))
         taps = rearrange(taps, "(jy ay) (jx ax) c_in c_out -> jy jx c_in (ay ax c_out)", ay=s, ax=s)[::-1, ::-1]
-        y = convolve(x, taps, 1, len(taps) - 1 - self.padding // s)
+        y = convolve(x, taps, 1, len(taps) - 1 - self.padding // s, formulation)
         y = rearrange(y, "... h w (ay ax c) -> ... (h ay) (w ax) c", ay=s, ax=s)
         return add_bias(y, self.bias)

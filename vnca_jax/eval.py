@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from vnca_jax import bounds, data, joining, models, parallel, paths, precision, processes
+from vnca_jax import bounds, compute, data, joining, models, parallel, paths, processes
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -99,14 +99,14 @@ def evaluate(
         divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
     )
     batch_size = mesh.size * max(1, min(at_once // chunk_size, -(-len(images) // mesh.size)))
-    compute = make_bound(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
+    bound = make_bound(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     results = []
     hidden = quiet or not processes.is_first()
     with tqdm(total=len(images), unit="image", desc="evaluating", dynamic_ncols=True, disable=hidden) as bar:
         for index, count in parallel.batches(len(images), batch_size):
             batch, places = parallel.place((images[index], index), mesh, parallel.SHARDED)
-            found = parallel.fetch(compute(model, batch, places))
+            found = parallel.fetch(bound(model, batch, places))
             results.append(jax.tree.map(lambda x, count=count: x[:count], found))
             bar.update(count)
             bar.set_postfix_str(f"IWELBO {np.concatenate([r.iwelbo for r in results]).mean():.2f} nats")
@@ -121,7 +121,7 @@ def evaluate(
         device=jax.devices()[0].device_kind,
         seconds=time.monotonic() - started_at,
         num_steps=model.num_steps if isinstance(model, models.NonDoublingVNCA) else None,
-        compute_dtype=precision.compute_dtype(),
+        compute_dtype=model.compute.dtype,
     )
 
 
@@ -140,7 +140,7 @@ def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:
 def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
     """A compiled `(model, images, index) -> Iwelbo` of images that are sharded over `mesh`, image i with key i."""
 
-    def compute(model, images, index):
+    def bound(model, images, index):
         keys = jax.vmap(partial(jr.fold_in, key))(index)
 
         def noise(k):
@@ -150,7 +150,7 @@ def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int,
         return bounds.iwelbo(model, x, noise, num_samples=num_samples, chunk_size=chunk_size)
 
     sharded = jax.shard_map(
-        compute,
+        bound,
         mesh=mesh,
         in_specs=(parallel.REPLICATED, parallel.SHARDED, parallel.SHARDED),
         out_specs=parallel.SHARDED,
@@ -180,7 +180,7 @@ class Options:
     """Devices to use; None is all that JAX sees."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Write the results to this file too."""
-    compute_dtype: precision.ComputeDtype = "auto"
+    compute_dtype: compute.ComputeDtype = "auto"
     """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
     distributed: bool = False
     """This is one of several processes that evaluate together; SLURM's tasks and a TPU slice's hosts need no flag."""
@@ -193,7 +193,7 @@ def main(options: Options) -> Evaluation:
             raise InputError(f"{flag} is {value}, but must be at least {smallest}.")
     if options.json:
         check_can_be_written("--json", options.json)
-    model, header = import_model(options.ckpt)
+    model, header = import_model(options.ckpt, compute=compute.choose(dtype=options.compute_dtype))
     if options.num_steps is not None:
         if not isinstance(model, models.NonDoublingVNCA):
             raise InputError(
@@ -223,7 +223,7 @@ def command(prog: str, arguments: list[str]) -> None:
         options = paths.expanded_in(
             tyro.cli(Options, args=arguments, prog=prog, description=Options.__doc__, config=config)
         )
-        with joining.joined(options.distributed), precision.use_compute_dtype(options.compute_dtype):
+        with joining.joined(options.distributed):
             main(options)
 
 

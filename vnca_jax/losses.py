@@ -164,7 +164,8 @@ def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int 
     """
     num_examples = len(jax.tree.leaves(examples)[0])
     chunk_size, recompute = memory.plan(model, num_examples, chunk_size=chunk_size)
-    loss = memory.recompute(recompute)(loss)
+    if recompute:
+        loss = memory.recomputing(loss)
     num_chunks = num_examples // chunk_size
     if num_chunks == 1:
         value, terms = loss(model, jax.lax.stop_gradient(examples))

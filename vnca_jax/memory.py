@@ -5,19 +5,18 @@ is fast at large dots only, so it takes the whole batch: if not everything can b
 and the inside of a step is computed again for the gradient (a third more operations, a tenth of the memory).
 """
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+
+from vnca_jax.models import replace
 
 CPU_BYTES = 1 << 29  # of activations that a device keeps for the gradient
 KEPT_SHARE = 0.5  # of an accelerator's memory, likewise; the rest is for parameters, data and temporary arrays
 UNKNOWN_BYTES = 8 << 30  # of memory, for an accelerator that does not tell
 BYTES_A_NUMBER = 4
-
-_recomputes: contextvars.ContextVar[bool] = contextvars.ContextVar("recomputes", default=False)
 
 
 class Plan(NamedTuple):
@@ -25,21 +24,6 @@ class Plan(NamedTuple):
 
     chunk_size: int
     recompute: bool
-
-
-def recomputes() -> bool:
-    """Whether steps traced now keep their first cells only and compute the rest again for the gradient."""
-    return _recomputes.get()
-
-
-@contextlib.contextmanager
-def recompute(yes: bool) -> Iterator[None]:
-    """Steps traced inside the block are computed again for the gradient, or not."""
-    token = _recomputes.set(yes)
-    try:
-        yield
-    finally:
-        _recomputes.reset(token)
 
 
 def plan(model: Any, num_examples: int, *, chunk_size: int | None = None) -> Plan:
@@ -58,6 +42,15 @@ def plan(model: Any, num_examples: int, *, chunk_size: int | None = None) -> Pla
     while num_examples % wanted:
         wanted -= 1
     return Plan(wanted, again)
+
+
+def recomputing(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The same loss of a model whose steps are computed again for the gradient."""
+
+    def of_recomputing(model, examples):
+        return loss(replace(model, compute=dataclasses.replace(model.compute, recompute=True)), examples)
+
+    return of_recomputing
 
 
 def _budget() -> int:

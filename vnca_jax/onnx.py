@@ -30,10 +30,12 @@ import tyro
 
 from vnca_jax import automaton, conv, paths, pretrained_models
 from vnca_jax.checkpoint import Storage, import_model
+from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError, reported
-from vnca_jax.models import MODELS, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters
+from vnca_jax.models import MODELS, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters, replace
 from vnca_jax.writing import write_bytes, write_json
 
+LAX = Compute("float32", "lax")  # ONNX has a convolution
 FORMAT = "vnca_jax onnx 1"
 OPSET = 18  # runtimes of 2023 and later have it
 VISIBLE = 1 / 510  # of E[x]: half of a level of a screen's 256
@@ -55,6 +57,7 @@ def graphs(model: Any) -> dict[str, Graph]:
     """The graphs of `model` by name; `h` and `w` stand for sides that may have any size."""
     if type(model) not in MODELS.values():
         raise InputError(f"A {type(model).__name__} has no export; the models are {', '.join(MODELS)}.")
+    model = replace(model, compute=LAX)
     side = model.image_size
     image = {"x": (1, side, side, model.image_channels)}
     encoder = {"encoder": Graph(model.encode, image, ("mean", "log_variance"))}
@@ -80,7 +83,7 @@ def graphs(model: Any) -> dict[str, Graph]:
 
 def _step(network, cell_size, at_random=False):
     """A step, cells + u(cells), as `automaton.run` takes it; with `at_random`, only of the cells that are `updated`."""
-    cells = {"cells": (1, "h", "w", cell_size)}
+    cells, network = {"cells": (1, "h", "w", cell_size)}, conv.prepare(network, LAX.formulation)
     if at_random:
         inputs = cells | {"updated": (1, "h", "w", 1)}
         return Graph(lambda cells, updated: cells + updated * network(cells), inputs, ("next",))
@@ -100,14 +103,13 @@ def convert(graph: Graph) -> bytes:
             raise InputError(
                 "The export needs jax2onnx, which is not installed; install it with: pip install 'vnca-jax[web]'"
             ) from error
-        with conv.use_formulation("lax"):
-            proto = to_onnx(
-                graph.function,
-                list(graph.inputs.values()),
-                opset=OPSET,
-                input_names=list(graph.inputs),
-                output_names=list(graph.outputs),
-            )
+        proto = to_onnx(
+            graph.function,
+            list(graph.inputs.values()),
+            opset=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+        )
     casts = []
     for tensor in proto.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT:

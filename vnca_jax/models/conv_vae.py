@@ -8,6 +8,8 @@ import jax.random as jr
 from einops import rearrange
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vnca_jax import compute as computing
+from vnca_jax.compute import Compute
 from vnca_jax.conv import Dense, elu
 from vnca_jax.conv_transpose import ConvTranspose
 from vnca_jax.errors import InputError
@@ -81,9 +83,16 @@ class ConvVAE(VAE):
     transposed: tuple[ConvTranspose, ...]
     likelihood: Likelihood
     sizes: ConvSizes = eqx.field(static=True)
+    compute: Compute = eqx.field(static=True)
 
-    def __init__(self, sizes: ConvSizes = ConvSizes(), *, key: PRNGKeyArray, **changes: Any):
-        """A model of these sizes; `changes` are some of them by name. Raises InputError as the sizes do."""
+    def __init__(
+        self, sizes: ConvSizes = ConvSizes(), *, compute: Compute | None = None, key: PRNGKeyArray, **changes: Any
+    ):
+        """A model of these sizes, `changes` some of them by name; `compute` None suits JAX's default device.
+
+        Raises InputError as the sizes do.
+        """
+        self.compute = compute or computing.choose()
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
         padding = padding_to_two_power(sizes.image_size)
@@ -121,7 +130,7 @@ class ConvVAE(VAE):
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
         """The mean and log-variance of q(z|x)."""
-        return self.encoder(x)
+        return self.encoder(x, self.compute.formulation)
 
     @property
     def num_stages(self) -> int:
@@ -136,11 +145,11 @@ class ConvVAE(VAE):
 
     def stage(self, k: int, hidden: Float[Array, "*batch _ _ hidden"]) -> Float[Array, "*batch _ _ half_as_many"]:
         """Stage k of the decoding: a transposed convolution that doubles the grid, then ELU."""
-        return elu(self.transposed[k](hidden))
+        return elu(self.transposed[k](hidden, self.compute.formulation))
 
     def parameters(self, hidden: Float[Array, "*batch _ _ width"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters from the last stage's grid."""
-        return self.transposed[-1](hidden)
+        return self.transposed[-1](hidden, self.compute.formulation)
 
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters for p(x|z)."""

@@ -9,6 +9,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vnca_jax import automaton, update_networks
+from vnca_jax import compute as computing
+from vnca_jax.compute import Compute
 from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder
 from vnca_jax.models.sizes import check_cell_size, check_sizes
@@ -67,9 +69,21 @@ class DoublingVNCA(VNCA):
     update: automaton.UpdateNetwork | tuple[automaton.UpdateNetwork, ...]
     likelihood: Likelihood
     sizes: DoublingSizes = eqx.field(static=True)
+    compute: Compute = eqx.field(static=True)
 
-    def __init__(self, sizes: DoublingSizes = DoublingSizes(), *, key: PRNGKeyArray, **changes: Any):
-        """A model of these sizes; `changes` are some of them by name. Raises InputError as the sizes do."""
+    def __init__(
+        self,
+        sizes: DoublingSizes = DoublingSizes(),
+        *,
+        compute: Compute | None = None,
+        key: PRNGKeyArray,
+        **changes: Any,
+    ):
+        """A model of these sizes, `changes` some of them by name; `compute` None suits JAX's default device.
+
+        Raises InputError as the sizes do.
+        """
+        self.compute = compute or computing.choose()
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
@@ -109,7 +123,7 @@ class DoublingVNCA(VNCA):
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
         """The mean and log-variance of q(z|x)."""
-        return self.encoder(x)
+        return self.encoder(x, self.compute.formulation)
 
     @property
     def num_stages(self) -> int:
@@ -126,7 +140,8 @@ class DoublingVNCA(VNCA):
 
     def stage(self, k: int, cells: Float[Array, "*batch _ _ cell"]) -> Float[Array, "*batch _ _ cell"]:
         """Stage k of the growth: the doubling that all but the first one begin with, then M steps."""
-        return automaton.run(self.update_of(k), automaton.double(cells) if k else cells, self.sizes.steps_per_doubling)
+        cells = automaton.double(cells) if k else cells
+        return automaton.run(self.update_of(k), cells, self.sizes.steps_per_doubling, compute=self.compute)
 
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
         """The likelihood's parameters for p(x|z)."""
@@ -141,7 +156,8 @@ class DoublingVNCA(VNCA):
         cells = self.seed(z)
         for k in range(self.num_stages):
             cells = automaton.double(cells) if k else cells
-            states = automaton.run(self.update_of(k), cells, self.sizes.steps_per_doubling, keep=True)
+            update, steps = self.update_of(k), self.sizes.steps_per_doubling
+            states = automaton.run(update, cells, steps, keep=True, compute=self.compute)
             stages.append(jnp.concatenate([cells[None], states]))
             cells = states[-1]
         return stages

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vnca_jax.compute import Formulation
 from vnca_jax.conv import Conv, Dense, elu
 from vnca_jax.models.vae import Sizes
 
@@ -31,11 +32,11 @@ class Encoder(eqx.Module):
         self.dense = Dense(size * size * (width << depth), 2 * sizes.latent_size, key=dense_key)
 
     def __call__(
-        self, x: Float[Array, "*batch h w c"]
+        self, x: Float[Array, "*batch h w c"], formulation: Formulation | None = None
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
         """The mean and log-variance of q(z|x)."""
         for conv in self.convs:
-            x = elu(conv(x))
+            x = elu(conv(x, formulation))
         mean, log_variance = jnp.split(self.dense(x.reshape(*x.shape[:-3], -1)), 2, axis=-1)
         return mean, log_variance
 

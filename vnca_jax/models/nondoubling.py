@@ -9,6 +9,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from vnca_jax import automaton
+from vnca_jax import compute as computing
+from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder, padding_to_two_power
@@ -72,9 +74,21 @@ class NonDoublingVNCA(VNCA):
     update: automaton.SimpleUpdate | automaton.ResidualUpdate
     likelihood: Likelihood
     sizes: NonDoublingSizes = eqx.field(static=True)
+    compute: Compute = eqx.field(static=True)
 
-    def __init__(self, sizes: NonDoublingSizes = NonDoublingSizes(), *, key: PRNGKeyArray, **changes: Any):
-        """A model of these sizes; `changes` are some of them by name. Raises InputError as the sizes do."""
+    def __init__(
+        self,
+        sizes: NonDoublingSizes = NonDoublingSizes(),
+        *,
+        compute: Compute | None = None,
+        key: PRNGKeyArray,
+        **changes: Any,
+    ):
+        """A model of these sizes, `changes` some of them by name; `compute` None suits JAX's default device.
+
+        Raises InputError as the sizes do.
+        """
+        self.compute = compute or computing.choose()
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
@@ -115,7 +129,7 @@ class NonDoublingVNCA(VNCA):
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
         """The mean and log-variance of q(z|x)."""
-        return self.encoder(x)
+        return self.encoder(x, self.compute.formulation)
 
     def seed(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w cell"]:
         """The first cells: z in each of them."""
@@ -144,6 +158,7 @@ class NonDoublingVNCA(VNCA):
             max_steps=max_steps,
             update_probability=self.sizes.update_probability,
             key=keys,
+            compute=self.compute,
         )
 
     def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.random as jr
 
+from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import make_likelihood
 from vnca_jax.models.vae import VAE
@@ -19,12 +20,13 @@ def hyperparameters(model: VAE) -> dict[str, Any]:
     return dataclasses.asdict(model.sizes)  # pyright: ignore[reportArgumentType]
 
 
-def replace(model: T, **changes: Any) -> T:
+def replace(model: T, *, compute: Compute | None = None, **changes: Any) -> T:
     """`model` with the same parameters and other sizes, which must not change the parameters' shapes.
 
-    Raises InputError for a size that the model refuses.
+    It computes as `compute` says, or as before if that is None. Raises InputError for a size that the model refuses.
     """
-    skeleton = eqx.filter_eval_shape(type(model), **hyperparameters(model) | changes, key=jr.key(0))
+    arguments = hyperparameters(model) | changes | {"compute": compute or model.compute}
+    skeleton = eqx.filter_eval_shape(type(model), **arguments, key=jr.key(0))
     leaves = jax.tree.leaves(model)
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in jax.tree.leaves(skeleton)]:
         raise ValueError(f"{changes} would change the shapes of the model's parameters")

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vnca_jax.compute import Compute
 from vnca_jax.likelihoods import Likelihood
 
 
@@ -34,6 +35,7 @@ class VAE(eqx.Module):
 
     sizes: eqx.AbstractVar[Sizes]
     likelihood: eqx.AbstractVar[Likelihood]
+    compute: eqx.AbstractVar[Compute]
 
     @abc.abstractmethod
     def encode(

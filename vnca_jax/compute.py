@@ -1,0 +1,85 @@
+"""How a model computes, as one static argument, and the choice of it for a device.
+
+A convolution is computed in one of three formulations. On CPU the gradient of XLA's own convolution is tens of times
+slower than dots, so convolutions become dots there; on GPU and TPU XLA's convolution is the natural choice.
+
+- `winograd`: 3x3 convolutions on even grids as F(2x2, 3x3) of Lavin and Gray (2016), 16 dots with a VJP of
+  their own, 4 multiplications a cell and channel pair in place of 9; everything else as `gather`.
+- `gather`: the neighbours of each cell side by side, then one dot.
+- `lax`: `jax.lax.conv_general_dilated`.
+
+bfloat16 has float32's range and 8 bits of mantissa, moves half of the bytes, and is what the matrix units of TPUs and
+of GPUs since Ampere are fastest at. An automaton's dots and convolutions may compute in it. The parameters, the cells
+that the steps add up, the gradients that they add up, bounds and the optimizer stay float32, so what is rounded is what
+happens inside one step.
+"""
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+import jax
+
+from vnca_jax.errors import InputError
+
+Formulation = Literal["winograd", "gather", "lax"]
+FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
+Dtype = Literal["float32", "bfloat16"]
+ComputeDtype = Literal["auto", "float32", "bfloat16"]  # what a user says; auto is the one that the device is good at
+AMPERE = (8, 0)  # the compute capability since which NVIDIA's GPUs have bfloat16
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """What decides how a model's numbers are computed, but not what they stand for: no part of its file.
+
+    With `recompute` an automaton's step keeps its first cells only, and the rest is computed again for the gradient.
+    """
+
+    dtype: Dtype
+    formulation: Formulation
+    recompute: bool = False
+
+    def __post_init__(self):
+        for what, value, known in (
+            ("convolution formulation", self.formulation, FORMULATIONS),
+            ("compute dtype", self.dtype, get_args(Dtype)),
+        ):
+            if value not in known:
+                raise InputError(f"There is no {what} {value!r}; choose one of {', '.join(known)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A device in words, which need not be at hand: its `platform` is cpu, gpu or tpu, its `kind` what JAX calls it.
+
+    `capability` is the compute capability of an NVIDIA GPU; None is one that has bfloat16.
+    """
+
+    platform: str
+    kind: str = ""
+    capability: tuple[int, int] | None = None
+
+
+def describe(device: Any) -> Device:
+    """A device of JAX, at hand or of a topology that is compiled for, in words."""
+    capability = None
+    if device.platform == "gpu":
+        major, _, minor = str(getattr(device, "compute_capability", "")).partition(".")
+        if major.isdigit() and minor.isdigit():  # AMD's name their chip; those that JAX supports have bfloat16
+            capability = int(major), int(minor)
+    return Device(device.platform, device.device_kind, capability)
+
+
+def choose(device: Device | None = None, *, dtype: ComputeDtype = "auto") -> Compute:
+    """What suits `device`, JAX's default one if it is None; in the type `dtype` unless that is auto."""
+    if device is None:
+        device = describe(jax.devices()[0])
+    if dtype == "auto":
+        dtype = "bfloat16" if _has_bfloat16(device) else "float32"
+    return Compute(dtype, "winograd" if device.platform == "cpu" else "lax")
+
+
+def _has_bfloat16(device):
+    if device.platform == "gpu":
+        return device.capability is None or device.capability >= AMPERE
+    return device.platform == "tpu"
