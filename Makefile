@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-long smoke check format notebooks web web-serve web-gif test-web clean
+.PHONY: demo test test-slow test-long smoke check format notebooks docs web web-serve web-gif test-web clean
 
 ifneq ($(origin PYTHON),file)
 VERSION := import sys; print(sys.version_info[:2])
@@ -44,6 +44,11 @@ format: $(VENV)/installed-dev
 
 notebooks: $(VENV)/installed-dev
 	$(BIN)/python kaggle/make_notebooks.py
+
+# The documentation, as a site in build/docs/; a warning is an error. Open build/docs/index.html.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -E docs build/docs
+	@echo "Open build/docs/index.html"
 
 # The page of web/, built into site/ from the trained models that come along; it needs Node.js 20 or newer too.
 PORT ?= 8000
@@ -85,11 +90,15 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev,docs]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[docs]'
 	@touch $@
 
 $(VENV)/installed-web: $(VENV)/installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev,web]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev,docs,web]'
 	@touch $@
 
 web/node_modules/installed: web/package-lock.json

@@ -219,7 +219,7 @@ def _in_words(name, found):
     if name == "cooldown-updates" and not value:
         return "a constant learning rate"
     if name == "hold-out":
-        return "trained without the validation images" if value else "trained on the validation images too"
+        return "no validation images in training" if value else "validation images in training"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return WORDS[name].format(value) if name in WORDS and number else f"{name.replace('-', ' ')} {value}"
 

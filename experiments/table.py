@@ -1,7 +1,7 @@
 """The table of all numbers: the paper's, the reproduction's, and ours as far as they have been run.
 
-    python -m experiments.table                                        all runs under runs/ and pretrained/
-    python -m experiments.table --runs pretrained --readme README.md   the table in the README
+    python -m experiments.table                                                      all runs, in runs/ and pretrained/
+    python -m experiments.table --runs pretrained --readme README.md docs/results.md  and the tables of these pages
 
 Reads every results.json; computes no bound itself.
 """
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from experiments import status
 from experiments.comparison import Comparison, Row, compare
 from experiments.published import Published
 from vnca_jax import paths
@@ -27,9 +28,8 @@ from vnca_jax.errors import InputError, reported
 from vnca_jax.writing import write_text
 
 DEFAULT_FOLDERS = (Path("runs"), Path("pretrained"))
-MARKERS = ("<!-- table -->", "<!-- /table -->")
 NOT_RUN = "not run"
-# Columns that the terminal and the README show, with their greatest widths in the terminal; table.md has MORE.
+# Columns that the terminal and the documentation show, with their greatest widths in the terminal; table.md has MORE.
 WIDTHS = {"model": 26, "data": 16, "paper": 6, "reproduction": 12, "ours": 14, "difference": 14}
 WIDTHS |= {"images x samples": 9, "updates": 7, "device": 8, "training + evaluation": 10}
 FROM_ELSEWHERE = ("paper", "reproduction", "difference")
@@ -46,11 +46,12 @@ class Options:
     """The paper's numbers, the reproduction's, and ours as far as they have been run."""
 
     runs: tuple[Path, ...] = ()
-    """Folders that hold runs, at any depth; none means runs and pretrained, where they exist."""
+    """Folders that hold runs, at any depth; by default runs and pretrained, where they exist."""
     out: Path = Path("runs")
     """Folder that table.md, table.csv and table.json are written to."""
-    readme: Path | None = None
-    """Markdown file whose table, between <!-- table --> and <!-- /table -->, is rewritten too."""
+    readme: tuple[Path, ...] = ()
+    """Markdown files to rewrite a table in: this one between <!-- table --> and <!-- /table -->, as in docs/results.md,
+    and a short one between <!-- status --> and <!-- /status -->, as in README.md."""
 
 
 def main(options: Options) -> None:
@@ -63,8 +64,7 @@ def main(options: Options) -> None:
         options.out / "table.csv": as_csv(comparison),
         options.out / "table.json": as_json(comparison),
     }
-    if options.readme:
-        files[options.readme] = in_readme(options.readme, comparison)
+    files |= {page: in_readme(page, comparison) for page in options.readme}
     print(terminal(comparison), "\nWritten:", sep="\n")
     for path, text in files.items():
         write_text(path, text)
@@ -242,19 +242,23 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def in_readme(path: Path, comparison: Comparison) -> str:
-    """The text of `path` with the table between MARKERS rewritten; raises InputError unless each is there once."""
-    begin, end = MARKERS
+    """The text of `path` with the tables between their markers rewritten; raises InputError unless these are there."""
     try:
         text = paths.read_text(path)
     except InputError as error:
         raise InputError(f"--readme is {path}, but it must be a Markdown file. {error}") from error
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    if text.count(begin) != 1 or text.count(end) != 1 or end not in rest:
-        raise InputError(
-            f"--readme is {path}, which must have {begin} and below it {end}, each once; put them where the table goes."
-        )
-    return f"{before}{begin}\n\n{markdown(comparison)}\n{end}{after}"
+    made = {"table": markdown, "status": status.markdown}
+    for name in [name for name in made if f"<!-- {name} -->" in text] or ["table"]:
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        if text.count(begin) != 1 or text.count(end) != 1 or end not in rest:
+            raise InputError(
+                f"--readme is {path}, which must have {begin} and below it {end}, each once; put them where the table "
+                "goes."
+            )
+        text = f"{before}{begin}\n\n{made[name](comparison)}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":

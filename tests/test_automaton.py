@@ -187,3 +187,5 @@ def test_damage():
     where = automaton.right_half(2, 3)
     assert where.tolist() == [[False, True, True]] * 2
     assert automaton.damage(cells, where)[..., 1].tolist() == [[2, 0, 0], [8, 0, 0]]
+    both = automaton.damage(jnp.stack([cells, 10 * cells]), where)  # one mask for all grids
+    assert both[..., 1].tolist() == [[[2, 0, 0], [8, 0, 0]], [[20, 0, 0], [80, 0, 0]]]

@@ -7,6 +7,7 @@ import importlib
 import io
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import pytest
 import tyro
 
+import vnca_jax
 from vnca_jax import __main__ as overview
 from vnca_jax import data, pretrained_models
 from vnca_jax.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vnca_jax", "experiments", "benchmarks")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SITE = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "kaggle" / "README.md", *SITE]
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
 DOCUMENTS = [*PAGES, *(path for path in SOURCES if "python -m" in path.read_text())]
 COMMANDS = {name for package in PACKAGES for name in overview.commands(ROOT / package)}
@@ -28,6 +31,8 @@ COMMANDS = {name for package in PACKAGES for name in overview.commands(ROOT / pa
 # A command in `backticks` may go on in the next line; elsewhere a comment, a quote, & or two spaces end it.
 COMMAND = re.compile(r"(?<=`)(python -m [^`]+)`|(?<!`)(python -m [^\s#&`\"]+(?: [^\s#&`\"]+)*)")
 AS_IN_CLI = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+# Pages that are the beginning, or that include a file which the README links to.
+NOT_IN_README = {"index.md", "kaggle.md", "browser.md", "contributing.md", "changelog.md"}
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 
 
@@ -136,11 +141,12 @@ def test_every_command_would_be_taken(path):
 
 def test_every_command_is_found():
     """So that the test above cannot pass by overlooking them."""
-    counts = {path.name: len(list(commands_in(text_of(path)))) for path in DOCUMENTS}
+    counts = {str(path.relative_to(ROOT)): len(list(commands_in(text_of(path)))) for path in DOCUMENTS}
     for path in PAGES:
         own = [name for package in PACKAGES for name in re.findall(rf"python\s+-m\s+{package}\b", path.read_text())]
-        assert counts[path.name] == len(own)
-    assert counts["README.md"] > 20 and counts["tutorial.md"] > 6 and counts["mnist_doubling.py"] == 2
+        assert counts[str(path.relative_to(ROOT))] == len(own)
+    assert counts["README.md"] > 10 and counts["docs/commands.md"] > 20 and counts["docs/tutorial.md"] > 6
+    assert counts["docs/results.md"] > 5 and counts["experiments/mnist_doubling.py"] == 2
 
 
 def test_every_flag_in_backticks_is_one():
@@ -150,23 +156,60 @@ def test_every_flag_in_backticks_is_one():
         assert [quoted for quoted in found if what_is_wrong_with_flags(quoted.split(), known)] == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(path):
     assert broken_links(path, path.read_text()) == []
+
+
+def test_the_readme_is_one_page():
+    """At most 150 lines, which begin with the picture, in the order in which one needs them."""
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 150
+    picture, pitch, status = (text.index(found) for found in ("<img", "*variational neural", "<!-- status -->"))
+    assert picture < pitch < status < text.index("\n## ")
+    headings = ["Install", "Ten lines", "Commands", "Folders", "Documentation", "Cite"]
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == headings
+    assert f"version = {{{vnca_jax.__version__}}}" in text and text.endswith("MIT licence.\n")
+    linked = {Path(link[0]).name for link in LINK.findall(text)}
+    assert {path.name for path in SITE if path.parent.name == "docs"} <= linked | NOT_IN_README
 
 
 def test_every_experiment_is_named():
     starts = '\nif __name__ == "__main__":'
     modules = {f"experiments.{path.stem}" for path in (ROOT / "experiments").glob("*.py") if starts in path.read_text()}
     assert len(modules) > 10
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "commands.md").read_text()
     listed = overview.overview(ROOT, 120)
     for module in modules:
-        assert f"python -m {module} " in readme.replace("`", " "), module
+        assert f"python -m {module} " in page.replace("`", " "), module
         assert f"\n  {module} " in listed, module
 
 
+def targets_and_extras(text: str) -> tuple[set[str], set[str]]:
+    """The targets of `make` and the extras of `pip install '.[...]'` that a page names in its code."""
+    blocks = "".join(re.findall(r"^```sh$(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    made = re.findall(r"`make ([a-z][a-z-]*)|^    make ([a-z][a-z-]*)", text, re.MULTILINE)
+    made += [(target, "") for target in re.findall(r"^make ([a-z][a-z-]*)", blocks, re.MULTILINE)]
+    return {quoted or plain for quoted, plain in made}, {
+        extra for found in re.findall(r"\.\[([\w,-]+)\]", text) for extra in found.split(",")
+    }
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "web" / "README.md"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_target_and_extra_is_there(path):
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    made, brought = targets_and_extras(path.read_text())
+    assert made <= targets and brought <= set(extras)
+
+
 # What the checks catch
+
+
+def test_targets_and_extras():
+    text = "Do `make demo`,\nmake no noise.\n\n    make test-slow # or not\n\n`pip install '.[dev,tpu]'`\n"
+    text += "```sh\nmake web\n```\n"
+    assert targets_and_extras(text) == ({"demo", "test-slow", "web"}, {"dev", "tpu"})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The table of all numbers: what counts as the paper's configuration, hand-computed figures, and the README in step."""
+"""The table of all numbers: what counts as the paper's configuration, hand-computed figures, and what is refused."""
 
 import csv
 import dataclasses
@@ -24,12 +24,6 @@ ROOT = Path(__file__).parent.parent
 
 def rows_of(found, experiment):
     return [row for row in found.paper if row.published.experiment == experiment]
-
-
-def test_the_readme_is_in_step(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    readme = Path("README.md")
-    assert table.in_readme(readme, compare([Path("pretrained")])) == readme.read_text()
 
 
 def test_nothing_has_been_run(tmp_path, capsys):
@@ -255,28 +249,6 @@ def test_csv(tmp_path):
     assert all(value for row in rows for value in row.values())
 
 
-def test_only_what_is_between_the_markers_changes(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- table -->\nold\n<!-- /table -->\nafter | `x`\n")
-    made(tmp_path / "runs" / "a", bound=(-84.65, 0.9))
-    options = table.Options(runs=(tmp_path / "runs",), out=tmp_path, readme=readme)
-    table.main(options)
-    written = readme.read_text()
-    assert written.startswith("before\n<!-- table -->\n") and written.endswith("<!-- /table -->\nafter | `x`\n")
-    assert "old" not in written and "-84.65 +- 0.90" in written
-    table.main(options)
-    assert readme.read_text() == written
-
-
-@pytest.mark.parametrize("text", ["", "<!-- table -->", "<!-- /table --><!-- table -->", "<!-- table -->" * 2])
-def test_a_readme_without_markers(text, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    with pytest.raises(InputError, match="must have <!-- table --> and below it <!-- /table -->"):
-        table.main(table.Options(runs=(tmp_path,), out=tmp_path / "out", readme=readme))
-    assert readme.read_text() == text and not (tmp_path / "out").exists()
-
-
 def test_refusals(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=f"--runs is {tmp_path}/file, but there is no such folder"):
@@ -284,7 +256,7 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path}/file/table.md cannot be written"):
         table.main(table.Options(runs=(tmp_path,), out=tmp_path / "file"))
     with pytest.raises(InputError, match="--readme is /nowhere/README.md, but it must be a Markdown file. /nowhere/"):
-        table.main(table.Options(runs=(tmp_path,), out=tmp_path, readme=Path("/nowhere/README.md")))
+        table.main(table.Options(runs=(tmp_path,), out=tmp_path, readme=(Path("/nowhere/README.md"),)))
     command = [sys.executable, "-m", "experiments.table", "--runs", str(tmp_path), "/nowhere/runs"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -159,6 +159,6 @@ def right_half(height: int, width: int) -> Bool[Array, "h w"]:
     return jnp.broadcast_to(jnp.arange(width)[None, :] >= width // 2, (height, width))
 
 
-def damage(cells: Float[Array, "*batch h w c"], where: Bool[Array, "*batch h w"]) -> Float[Array, "*batch h w c"]:
-    """The cells with all their numbers set to zero `where` the mask says so (section 3.3)."""
+def damage(cells: Float[Array, "*batch h w c"], where: Bool[Array, "*#batch h w"]) -> Float[Array, "*batch h w c"]:
+    """The cells with all numbers zero `where` the mask is true: one mask per grid, or one for all (section 3.3)."""
     return jnp.where(where[..., None], 0, cells)
