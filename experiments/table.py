@@ -15,6 +15,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ EXPLANATION = (
     "+- is one standard error, over the test images for a single run, over the seeds where their number is given.",
     "A run is in the paper's row only if it has the paper's configuration; else \"with\" names all that differs.",
 )
+NAMED_BELOW = "A run is in the paper's row only if it has the paper's configuration; what else differs is named below."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +81,11 @@ class Table(NamedTuple):
     rows: list[dict[str, str]]
 
 
-def tables(comparison: Comparison) -> list[Table]:
+def tables(comparison: Comparison, *, short: bool = False) -> list[Table]:
     """The table and, if there are runs on other data, theirs; the rows that have been run are numbered."""
     number = itertools.count(1)
     both = (comparison.paper, comparison.other)
-    numbered = [[cells(row, next(number) if row.results else None) for row in rows] for rows in both]
+    numbered = [[cells(row, next(number) if row.results else None, short=short) for row in rows] for rows in both]
     found = [Table("The paper's numbers and ours", tuple(WIDTHS), numbered[0])]
     if comparison.other:
         on_digits = all(result.dataset == "digits" for row in comparison.other for result in row.results)
@@ -92,11 +94,13 @@ def tables(comparison: Comparison) -> list[Table]:
     return found
 
 
-def cells(row: Row, number: int | None) -> dict[str, str]:
-    """A row as text by column, none of it empty; `number` stands behind ours."""
-    published, results = row.published, row.results
+def cells(row: Row, number: int | None, *, short: bool = False) -> dict[str, str]:
+    """A row as text by column, none of it empty; `number` stands behind ours. If `short` it leaves out what differs."""
+    published, results, model = row.published, row.results, row.published.model
+    if row.differences:
+        model = f"{model}, another configuration" if short else f"{model} with {', '.join(row.differences)}"
     text = {
-        "model": f"{published.model} with {', '.join(row.differences)}" if row.differences else published.model,
+        "model": model,
         "data": f"{published.data}, {published.unit}",
         "paper": published.paper or "none",
         "reproduction": ", ".join(published.reproduction) or "none",
@@ -171,24 +175,30 @@ def terminal(comparison: Comparison) -> str:
     return "\n".join([*lines, *EXPLANATION, *(f"\n{line}" for line in runs(comparison))])
 
 
-def markdown(comparison: Comparison, more: tuple[str, ...] = ()) -> str:
-    """The tables, with the columns `more` too, what the numbers are, and the runs behind them."""
+def markdown(comparison: Comparison, more: tuple[str, ...] = (), *, short: bool = False) -> str:
+    """The tables, with the columns `more` too, what the numbers are, and the runs behind them.
+
+    If `short`, what differs from the paper's configuration stands with the runs, which leaves narrow columns.
+    """
     paragraphs = []
-    for title, columns, rows in tables(comparison):
+    for title, columns, rows in tables(comparison, short=short):
         names = [*columns, *more]
         lines = [names, ["---"] * len(names), *([row[name].replace("|", "\\|") for name in names] for row in rows)]
         paragraphs += [f"{title}:", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
-    return "\n\n".join([*paragraphs, "\n".join(EXPLANATION), *runs(comparison, quote="`")]) + "\n"
+    explanation = [*EXPLANATION[:-1], NAMED_BELOW] if short else EXPLANATION
+    below = runs(comparison, quote="`", differences=short)
+    return "\n\n".join([*paragraphs, "\n".join(explanation), *below]) + "\n"
 
 
-def runs(comparison: Comparison, quote: str = "") -> Iterator[str]:
-    """By number, where the results of a row are and which command made them."""
+def runs(comparison: Comparison, quote: str = "", *, differences: bool = False) -> Iterator[str]:
+    """By number, where the results of a row are and which command made them, and if wanted what differs in it."""
     number = itertools.count(1)
     for row in (*comparison.paper, *comparison.other):
         mark = f"[{next(number)}]" if row.results else ""
         for result in row.results:
             folder = result.folder.as_posix()
-            yield f"{mark} {quote}{folder}{quote}, seed {result.seed}: {quote}{result.command}{quote}"
+            line = f"{mark} {quote}{folder}{quote}, seed {result.seed}: {quote}{result.command}{quote}"
+            yield f"{line}. It differs in {', '.join(row.differences)}." if differences and row.differences else line
 
 
 def facts(row: Row) -> dict[str, Any]:
@@ -247,7 +257,7 @@ def in_readme(path: Path, comparison: Comparison) -> str:
         text = paths.read_text(path)
     except InputError as error:
         raise InputError(f"--readme is {path}, but it must be a Markdown file. {error}") from error
-    made = {"table": markdown, "status": status.markdown}
+    made = {"table": partial(markdown, short=True), "status": status.markdown}
     for name in [name for name in made if f"<!-- {name} -->" in text] or ["table"]:
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)

@@ -31,6 +31,20 @@ def test_only_what_is_between_the_markers_changes(tmp_path):
     assert readme.read_text() == written
 
 
+def test_a_page_has_narrow_columns(tmp_path):
+    """What differs stands with the command; the table that is printed and written has it in the row."""
+    made(tmp_path / "runs" / "a", bound=(-84.65, 0.9), latent_size=32, hidden_size=32, limit=100)
+    comparison = compare([tmp_path / "runs"])
+    page, whole = table.markdown(comparison, short=True), table.markdown(comparison)
+    [row] = [line for line in page.splitlines() if "-84.65" in line]
+    assert row.startswith("| doubling VNCA, another configuration | static binarized MNIST")
+    assert page.endswith("--name a`. It differs in 32 channels, 100 of 10,000 test images.\n")
+    assert "| doubling VNCA with 32 channels, 100 of 10,000 test images |" in whole and "differs in" not in whole
+    assert {line.partition("| static")[2] for line in page.splitlines() if line.startswith("|")} == {
+        line.partition("| static")[2] for line in whole.splitlines() if line.startswith("|")
+    }
+
+
 def test_the_status_table(tmp_path):
     """A row an experiment: the best reduced run until there is one in the paper's configuration, and where it is."""
     page = tmp_path / "page.md"
