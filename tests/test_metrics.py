@@ -1,6 +1,7 @@
 """Metrics are read back as they were added, after a kill at any byte too."""
 
 import json
+import re
 import struct
 
 import numpy as np
@@ -58,7 +59,8 @@ def test_reports(tmp_path, capsys):
     recorder.add(3, terms(6.0), seconds=1.0)
     recorder.add_report(3, {"held_out_elbo": -6.0, "held_out_elbo_error": 0.25})
     recorder.close()
-    assert "loss 6.00 nats, held-out ELBO -7.25" in capsys.readouterr().err
+    bar = capsys.readouterr().err.split("\r")[-1].strip()  # how far, time gone and time left, and what was measured
+    assert re.search(r"3/10 \[\d\d:\d\d<\d\d:\d\d, .*loss 6\.00 nats, held-out ELBO -7\.25\]$", bar), bar
     columns = metrics.read(tmp_path / metrics.REPORTS)
     assert {name: column.tolist() for name, column in columns.items()} == {
         "step": [2, 3],
