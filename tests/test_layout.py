@@ -1,6 +1,7 @@
 """The house rules that a parser can check: who imports whom, how long files and functions are, one version."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import vnca_jax
 
@@ -174,3 +176,19 @@ def test_jax_s_own_modules_are_imported_where_they_are_used():
 def test_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert vnca_jax.__version__ == project["version"]
+    versions = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == project["version"] and versions == sorted(set(versions), reverse=True)
+
+
+def test_a_release_is_published_without_a_token():
+    """A tag builds, tries and publishes the wheel; only the job that publishes may ask PyPI to trust it."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads the key `on` as true
+    assert workflow["permissions"] == {"contents": "read"} and set(workflow["jobs"]) == {"build", "publish"}
+    build, publish = workflow["jobs"]["build"], workflow["jobs"]["publish"]
+    assert "permissions" not in build and publish["permissions"] == {"id-token": "write"}
+    assert publish["needs"] == "build" and publish["environment"]["name"] == "pypi"
+    assert publish["steps"][-1] == {"uses": "pypa/gh-action-pypi-publish@release/v1"}
+    run = "\n".join(step.get("run", "") for step in build["steps"])
+    assert "python -m build" in run and "CHANGELOG.md" in run and "pretrained(" in run
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text()

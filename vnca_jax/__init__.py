@@ -31,4 +31,4 @@ __all__ = [
     "sample_noise",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
