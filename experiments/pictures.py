@@ -10,20 +10,26 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, UInt8
 
+from experiments import curves
 from experiments.run import Run
-from vnca_jax import figures, metrics
+from vnca_jax import automaton, figures
+from vnca_jax.models import NonDoublingVNCA
 
 GIF_SAMPLES = 8
-SMOOTHING = 100  # updates whose mean is one point of a training curve
+DAMAGED_SAMPLES = 8  # of a report
 
 
 def reporter(run: Run, *, key: PRNGKeyArray) -> Callable[[int, Any], None]:
-    """What `fit` calls at intervals: samples of the same z, and reconstructions, to reports/."""
+    """What `fit` calls at intervals: samples of the same z, reconstructions, and for a model that heals damage, to
+    reports/.
+    """
 
     def report(step, model):
         samples(run.directory / f"reports/{step:06d}-samples.png", model, 64, key=key)
         path = run.directory / f"reports/{step:06d}-reconstructions.png"
         reconstructions(path, model, run.dataset.some_test_images(32))
+        if isinstance(model, NonDoublingVNCA):
+            damage(run.directory / f"reports/{step:06d}-damage.png", model, key=key)
 
     return report
 
@@ -56,6 +62,21 @@ def sample_means(path: Path, model: Any, num_samples: int, *, key: PRNGKeyArray)
     figures.samples(path, np.asarray(jax.jit(lambda m: m.likelihood.mean(m.sample(num_samples, key=z_key)))(model)))
 
 
+def damage(path: Path, model: NonDoublingVNCA, *, key: PRNGKeyArray) -> None:
+    """Fig. 9, left: E[x] of samples, of the same with the right half of their cells set to zero, and T steps later."""
+    z_key, _ = jr.split(key)
+    z = jr.normal(z_key, (DAMAGED_SAMPLES, model.latent_size))
+
+    @jax.jit
+    def rows(model, z):
+        grown = model.steps(model.seed(z), model.num_steps)
+        damaged = automaton.damage(grown, automaton.right_half(*grown.shape[-3:-1]))
+        cells = (grown, damaged, model.steps(damaged, model.num_steps))
+        return [model.likelihood.mean(model.parameters(each)) for each in cells]
+
+    figures.rows(path, [np.asarray(row) for row in rows(model, z)])
+
+
 def growth(sheet: Path, gif: Path, model: Any, *, key: PRNGKeyArray) -> None:
     """Fig. 4: E[x] of one growing sample, a row a doubling and a tile a step; several of them as an animation."""
     z = jr.normal(key, (GIF_SAMPLES, model.latent_size))
@@ -67,16 +88,5 @@ def growth(sheet: Path, gif: Path, model: Any, *, key: PRNGKeyArray) -> None:
 
 def training_curve(path: Path, directory: Path) -> None:
     """The loss and its terms against updates, in nats, and the held-out ELBO where a run has taken it."""
-    columns = metrics.read(directory / metrics.METRICS)
-    window = max(1, min(SMOOTHING, len(columns["step"]) // 20))
-    length = len(columns["step"]) // window * window
-
-    def smooth(x):
-        return x[:length].reshape(-1, window).mean(axis=1)
-
-    signed = {"-ELBO": columns["loss"], "-log p(x|z)": -columns["log_px_given_z"], "KL": columns["kl"]}
-    series = {name: (smooth(columns["step"]), smooth(y)) for name, y in signed.items()}
-    reports = metrics.read(directory / metrics.REPORTS) if (directory / metrics.REPORTS).exists() else {}
-    if metrics.HELD_OUT in reports:
-        series["-ELBO, held out"] = (reports["step"], -reports[metrics.HELD_OUT])
+    series, window = curves.training(directory)
     figures.curves(path, series, xlabel="update", ylabel=f"nats (mean of {window} updates)")

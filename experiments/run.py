@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import UInt8
 
+from experiments import report_page
 from experiments.cli import Config, as_flags, command_of, defaults_of, flags_of, print_pictures, versions
 from experiments.losses import PoolConfig
 from vnca_jax import data, metrics, parallel, paths, pool, processes
@@ -86,7 +87,10 @@ class Run:
         def measured(step, model):
             if report and self.is_first:
                 report(step, model)
-            return self._held_out(model)
+            found = self._held_out(model)
+            if report and self.is_first:
+                report_page.write(self.directory, {"step": step} | found)
+            return found
 
         return fit(
             model,
@@ -194,6 +198,7 @@ def start(experiment: str, config: Config) -> Iterator[Run]:
         yield run
         if run.drawn:
             print_pictures(run.drawn)
+            print(f"\nAll on one page:\n  {report_page.write(directory)}")
         processes.meet()  # so that the others find what the first one has written
 
 

@@ -1,5 +1,6 @@
 """What the notebooks share: installing, commands with their output in the cell, runs to go on with, pictures."""
 
+import html
 import importlib
 import importlib.metadata
 import io
@@ -213,7 +214,8 @@ def pictures(directory: Path, *, finished: bool) -> list[Path]:
 
     curve = directory / "figures" / "training.png"
     training_curve(curve, directory)
-    return [curve, *sorted(directory.glob("reports/*.png"))[-2:]]
+    reports = sorted(directory.glob("reports/*.png"))
+    return [curve, *(path for path in reports if path.name.split("-")[0] == reports[-1].name.split("-")[0])]
 
 
 def show(*paths: Path) -> None:
@@ -223,3 +225,13 @@ def show(*paths: Path) -> None:
     for path in paths:
         print(path.name)
         display(Image(filename=str(path)))
+
+
+def show_report(directory: Path) -> None:
+    """The report of a run, on one page of its own in the cell; it is written with what is there so far."""
+    from IPython.display import HTML, display
+
+    from experiments import report_page  # after `install`
+
+    content = html.escape(report_page.write(directory).read_text())
+    display(HTML(f'<iframe srcdoc="{content}" width="100%" height="900" style="border: 0"></iframe>'))

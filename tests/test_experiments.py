@@ -108,7 +108,10 @@ def test_what_a_run_writes(finished):
     assert pictures and all(str(picture) in ended.stdout for picture in pictures)
     for picture in pictures:
         assert len(np.unique(np.asarray(Image.open(picture)))) > 2, picture
-    assert len(list((folder / "reports").iterdir())) == 2
+    reported = {path.name for path in (folder / "reports").iterdir()}
+    damage = {"000002-damage.png"} if name.endswith("nondoubling") else set()
+    assert reported == {"000002-samples.png", "000002-reconstructions.png", *damage}
+    assert f"All on one page:\n  {folder / 'report.html'}" in ended.stdout
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
 

@@ -1,10 +1,12 @@
 """The Kaggle notebooks: in step with their sources, fit to be pushed, and executed headless on eight CPU devices."""
 
 import base64
+import html
 import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,6 +141,17 @@ def shown(outputs: list[Any], kind: str, folder: Path) -> list[Image.Image]:
     return pictures
 
 
+def report_in(outputs: list[Any]) -> str:
+    """The page in the one frame that the cells show."""
+    [shown] = [
+        output.data["text/html"]
+        for output in outputs
+        if output.output_type == "display_data" and "text/html" in output.data
+    ]
+    [content] = re.findall(r'<iframe srcdoc="([^"]*)"', shown)
+    return html.unescape(content)
+
+
 def num_frames(animation: Image.Image) -> int:
     return getattr(animation, "n_frames", 1)
 
@@ -179,6 +192,7 @@ def test_training_stops_when_its_time_is_up(stopped):
     assert "tiny starts at the beginning." in said and "Stopped at update 1, which is saved" in said
     assert "on 8 x cpu" in said and "Not finished: attach the output of this version" in said
     assert len(shown(outputs, "image/png", working)) == 1  # the curve; nothing is reported yet
+    assert report_in(outputs) == (working / "runs/mnist_doubling/tiny/report.html").read_text()
 
 
 @pytest.mark.slow
@@ -192,6 +206,9 @@ def test_training_goes_on_from_the_attached_output(finished):
     assert f"{run} goes on at update 1, from " in said and f"Finished. All numbers are in {run}/results.json" in said
     assert len(shown(outputs, "image/png", run / "figures")) == 5
     assert len(shown(outputs, "image/gif", run / "figures")) == 1
+    mean, error = results["evaluation"]["terms"]["iwelbo"]["nats"]
+    assert report_in(outputs) == (run / "report.html").read_text()
+    assert f"<td>{mean:.2f} +- {error:.2f}</td>" in report_in(outputs)
 
 
 @pytest.mark.slow

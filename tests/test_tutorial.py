@@ -142,7 +142,8 @@ def test_what_the_blocks_print_is_what_the_page_says(page):
 def test_the_first_model(page):
     said, evaluation = page.printed_by("make demo"), page.results("mnist_doubling/cpu")["evaluation"]
     assert first_row(said) == tuple(round(value, 2) for value in evaluation["terms"]["iwelbo"]["nats"])
-    pictures = re.findall(r"runs/\S+", said)
+    *pictures, report = re.findall(r"runs/\S+", said)
+    assert Path(report).name == "report.html" and "IWELBO" in (page.folder / report).read_text()
     assert {Path(name).name for name in pictures} >= {"reconstructions.png", "samples.png", "growth.png"}
     for name in pictures:
         with Image.open(page.folder / name) as picture:

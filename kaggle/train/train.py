@@ -74,9 +74,11 @@ flags = ["--preset", PRESET, "--name", run.name, "--out", run.parent.parent, "--
 code = session.run(f"experiments.{EXPERIMENT}", *flags, *shlex.split(FLAGS))
 
 # %% [markdown]
-# What it has come to: the pictures of a finished run, else the training curve, the newest samples and reconstructions.
+# What it has come to: the report, with curves, numbers and pictures over time, and then the pictures of a finished run
+# one by one, else the training curve and the newest pictures. `report.html` is in the output too, to open in a browser.
 
 # %%
+session.show_report(run)
 session.show(*session.pictures(run, finished=code == 0))
 if code == session.STOPPED:
     print("Not finished: attach the output of this version, and run the notebook again with the same values.")
