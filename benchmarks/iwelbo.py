@@ -8,26 +8,13 @@ nothing is kept for a gradient. Ours may need 0.40 of PyTorch's time an image (0
 """
 
 import math
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-from benchmarks.side_by_side import (
-    Contender,
-    Measurement,
-    Prepared,
-    Ratio,
-    report,
-    require_folder,
-    require_sizes,
-    require_torch,
-    take_turns,
-    time_compilation,
-)
+from benchmarks import side_by_side
 from vnca_jax import paths
-from vnca_jax.errors import InputError
+from vnca_jax.errors import InputError, reported
 
 OURS, TORCH = "vnca_jax", "torch"
 TORCH_SAMPLES_AT_ONCE = 8  # the fastest of 8, 16, 32 and 128
@@ -35,22 +22,14 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(side_by_side.CommonOptions):
     """Time the bound of an image, ours beside PyTorch's; the defaults are the paper's sizes."""
 
     num_samples: int = 128
     """Importance samples K; a multiple of 8, for memory is measured at K / 8, K and 4 K."""
-    latent_size: int = 256
-    """Channels of a cell, and size of the latent."""
-    hidden_size: int = 256
-    """Channels inside the update network."""
-    repeats: int = 3
-    """Timed images of each contender; the median is reported."""
-    json: Path | None = None
-    """Also write everything to this JSON file."""
 
 
-def prepare_ours(options: Options, num_samples: int) -> Prepared:
+def prepare_ours(options: Options, num_samples: int) -> side_by_side.Prepared:
     """Our bound with `num_samples` samples as `vnca_jax.eval` computes it, of one image a core.
 
     As many samples are decoded at once as there, but at most K / 8: the same number for all three K.
@@ -73,11 +52,13 @@ def prepare_ours(options: Options, num_samples: int) -> Prepared:
     bound = make_bound(model, noise_key, num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     images, index = parallel.place((x, jnp.arange(mesh.size)), mesh, parallel.SHARDED)
-    compiled, compile_s = time_compilation(bound.lower(model, images, index))
-    return Prepared(lambda: jax.block_until_ready(compiled(model, images, index)), compile_s, images=mesh.size)
+    compiled, compile_s = side_by_side.time_compilation(bound.lower(model, images, index))
+    return side_by_side.Prepared(
+        lambda: jax.block_until_ready(compiled(model, images, index)), compile_s, images=mesh.size
+    )
 
 
-def prepare_torch(options: Options) -> Prepared:
+def prepare_torch(options: Options) -> side_by_side.Prepared:
     """PyTorch's bound of one image."""
     import torch
 
@@ -91,22 +72,22 @@ def prepare_torch(options: Options) -> Prepared:
         with torch.no_grad():
             model.iwelbo(x, torch.randn(options.num_samples, 1, options.latent_size), TORCH_SAMPLES_AT_ONCE)
 
-    return Prepared(run)
+    return side_by_side.Prepared(run)
 
 
-def find_ratios(found: dict[str, Measurement], fewest: str, most: str) -> list[Ratio]:
+def find_ratios(found: dict[str, side_by_side.Measurement], fewest: str, most: str) -> list[side_by_side.Ratio]:
     """What the figures come to; `fewest` and `most` name the measurements with the fewest and the most samples."""
     return [
-        Ratio(f"time an image, {OURS} / {TORCH}", found[OURS].median_s / found[TORCH].median_s, 0.25),
-        Ratio(f"peak memory, {most} / {fewest}", found[most].peak_gib / found[fewest].peak_gib, 1.1),
+        side_by_side.Ratio(f"time an image, {OURS} / {TORCH}", found[OURS].median_s / found[TORCH].median_s, 0.25),
+        side_by_side.Ratio(f"peak memory, {most} / {fewest}", found[most].peak_gib / found[fewest].peak_gib, 1.1),
     ]
 
 
 def main(options: Options) -> None:
     """Measure and report; raises InputError for options that cannot be measured."""
-    require_torch()
-    require_folder(options.json)
-    require_sizes(
+    side_by_side.require_torch()
+    side_by_side.require_folder(options.json)
+    side_by_side.require_sizes(
         num_samples=options.num_samples,
         latent_size=options.latent_size,
         hidden_size=options.hidden_size,
@@ -114,16 +95,16 @@ def main(options: Options) -> None:
     )
     if options.num_samples % 8:
         raise InputError(f"--num-samples is {options.num_samples} but must be a multiple of 8: give 128, for example.")
-    contenders = [Contender(OURS, prepare_ours, options, options.num_samples), Contender(TORCH, prepare_torch, options)]
-    found = take_turns(contenders, options.repeats)
+    contenders = [
+        side_by_side.Contender(OURS, prepare_ours, options, options.num_samples),
+        side_by_side.Contender(TORCH, prepare_torch, options),
+    ]
+    found = side_by_side.take_turns(contenders, options.repeats)
     more = {f"{OURS}, K = {k}": k for k in (options.num_samples // 8, 4 * options.num_samples)}
-    found |= {name: Contender(name, prepare_ours, options, k).finish() for name, k in more.items()}
-    report("bound of an image", options, found, find_ratios(found, *more), options.json)
+    found |= {name: side_by_side.Contender(name, prepare_ours, options, k).finish() for name, k in more.items()}
+    side_by_side.report("bound of an image", options, found, find_ratios(found, *more), options.json)
 
 
 if __name__ == "__main__":
-    try:
+    with reported():
         main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.iwelbo")))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -12,27 +12,15 @@ holds. Ours may receive no more for the largest pool than for the smallest.
 """
 
 import os
-import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from benchmarks import side_by_side
 from benchmarks.pool_traffic import NUM_DEVICES, POOL_SIZES, Sizes, Traffic, count_all, with_eight_devices
-from benchmarks.side_by_side import (
-    Contender,
-    Measurement,
-    Prepared,
-    Ratio,
-    report,
-    require_folder,
-    require_sizes,
-    require_torch,
-    take_turns,
-)
 from vnca_jax import paths
-from vnca_jax.errors import InputError
+from vnca_jax.errors import InputError, reported
 from vnca_jax.text_table import aligned
 
 OURS, NO_POOL = "vnca_jax", "vnca_jax without a pool"
@@ -42,7 +30,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(side_by_side.CommonOptions):
     """Time a training step with pool and damage, and count what the pool moves; the defaults are the paper's sizes."""
 
     batch_size: int = 128
@@ -52,20 +40,14 @@ class Options:
     pool_size: int = 1024
     """States in the pool that is timed; a multiple of 8, and more than half of a batch."""
     latent_size: int = 128
-    """Channels of a cell, and size of the latent."""
     hidden_size: int = 128
-    """Channels inside the update network."""
     image_size: int = 28
     """Side of the images, and of the grid."""
-    repeats: int = 3
-    """Timed steps of each contender; the median is reported."""
     tables: Literal["time", "traffic", "both"] = "both"
     """Which of the two tables to make."""
-    json: Path | None = None
-    """Also write everything to this JSON file."""
 
 
-def prepare_ours(options: Options, with_pool: bool) -> Prepared:
+def prepare_ours(options: Options, with_pool: bool) -> side_by_side.Prepared:
     """Our step as `train.fit` takes it, on all cores."""
     import jax
     import jax.numpy as jnp
@@ -94,7 +76,7 @@ def prepare_ours(options: Options, with_pool: bool) -> Prepared:
     return prepare_step(losses.pool_loss(), model, full(pool_key), options.batch_size, mesh=mesh, key=state_key)
 
 
-def prepare_torch(options: Options, recompute: bool) -> Prepared:
+def prepare_torch(options: Options, recompute: bool) -> side_by_side.Prepared:
     """The PyTorch step on one fixed batch, with a full pool."""
     import random
 
@@ -117,7 +99,7 @@ def prepare_torch(options: Options, recompute: bool) -> Prepared:
         for _ in range(options.pool_size)
     ]
     sizes = {"pool_size": options.pool_size, "num_steps": options.num_steps}
-    return Prepared(lambda: pool_step(model, optimizer, pool, x, **sizes, recompute=recompute))
+    return side_by_side.Prepared(lambda: pool_step(model, optimizer, pool, x, **sizes, recompute=recompute))
 
 
 def kept_bytes(options: Options) -> int:
@@ -126,36 +108,36 @@ def kept_bytes(options: Options) -> int:
     return 4 * cells * (options.latent_size + 2 * options.hidden_size)
 
 
-def take_times(options: Options) -> dict[str, Measurement]:
+def take_times(options: Options) -> dict[str, side_by_side.Measurement]:
     """The times of all contenders that the machine has memory for."""
     contenders = [
-        Contender(OURS, prepare_ours, options, True),
-        Contender(NO_POOL, prepare_ours, options, False),
-        Contender(RECOMPUTING, prepare_torch, options, True),
+        side_by_side.Contender(OURS, prepare_ours, options, True),
+        side_by_side.Contender(NO_POOL, prepare_ours, options, False),
+        side_by_side.Contender(RECOMPUTING, prepare_torch, options, True),
     ]
     if kept_bytes(options) < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
-        contenders.append(Contender(KEEPING, prepare_torch, options, False))
-    return take_turns(contenders, options.repeats)
+        contenders.append(side_by_side.Contender(KEEPING, prepare_torch, options, False))
+    return side_by_side.take_turns(contenders, options.repeats)
 
 
-def time_ratios(found: dict[str, Measurement]) -> list[Ratio]:
+def time_ratios(found: dict[str, side_by_side.Measurement]) -> list[side_by_side.Ratio]:
     """What the times come to."""
     targets = {NO_POOL: 1.05, RECOMPUTING: 0.50, KEEPING: None}
     return [
-        Ratio(f"step time, {OURS} / {name}", found[OURS].median_s / found[name].median_s, target)
+        side_by_side.Ratio(f"step time, {OURS} / {name}", found[OURS].median_s / found[name].median_s, target)
         for name, target in targets.items()
         if name in found
     ]
 
 
-def traffic_ratios(found: list[Traffic]) -> list[Ratio]:
+def traffic_ratios(found: list[Traffic]) -> list[side_by_side.Ratio]:
     """What moves with the most devices, for the largest pool and the smallest."""
     by_size = {traffic.pool_size: traffic for traffic in found if traffic.num_devices == max(NUM_DEVICES)}
     smallest, largest = by_size[min(POOL_SIZES)], by_size[max(POOL_SIZES)]
     what = f"bytes moved on {max(NUM_DEVICES)} devices, P = {max(POOL_SIZES)} / {min(POOL_SIZES)}"
     return [
-        Ratio(f"{what}, {OURS}", largest.ours.moved_bytes / smallest.ours.moved_bytes, 1.0),
-        Ratio(f"{what}, gathering", largest.gathering.moved_bytes / smallest.gathering.moved_bytes),
+        side_by_side.Ratio(f"{what}, {OURS}", largest.ours.moved_bytes / smallest.ours.moved_bytes, 1.0),
+        side_by_side.Ratio(f"{what}, gathering", largest.gathering.moved_bytes / smallest.gathering.moved_bytes),
     ]
 
 
@@ -183,14 +165,14 @@ def require_shares(options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    """Measure, count and report; raises InputError for options that cannot be measured."""
-    require_folder(options.json)
+    """Measure, count and side_by_side.report; raises InputError for options that cannot be measured."""
+    side_by_side.require_folder(options.json)
     names = ("batch_size", "num_steps", "pool_size", "latent_size", "hidden_size", "image_size", "repeats")
-    require_sizes(**{name: getattr(options, name) for name in names})
+    side_by_side.require_sizes(**{name: getattr(options, name) for name in names})
     require_shares(options)
     found, traffic, gradients, ratios = {}, [], {}, []
     if options.tables != "traffic":
-        require_torch()
+        side_by_side.require_torch()
         found = take_times(options)
         ratios += time_ratios(found)
     if options.tables != "time":
@@ -203,12 +185,9 @@ def main(options: Options) -> None:
         print("of the pool; and all that the program of the pool's part of a step holds, ours and gathering.")
         print(format_traffic(traffic, gradients))
     more = {"traffic": [asdict(one) for one in traffic], "gradient_bytes": gradients}
-    report("training step with pool", options, found, ratios, options.json, **more)
+    side_by_side.report("training step with pool", options, found, ratios, options.json, **more)
 
 
 if __name__ == "__main__":
-    try:
+    with reported():
         main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.pool_step")))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -63,6 +63,20 @@ class Ratio:
         return f"ratio {self.what}: {self.value:.3f} (target {target})"
 
 
+@dataclass(frozen=True)
+class CommonOptions:
+    """What the benchmarks that stand beside PyTorch share; the defaults are the paper's sizes."""
+
+    latent_size: int = 256
+    """Channels of a cell, and size of the latent."""
+    hidden_size: int = 256
+    """Channels inside the update network."""
+    repeats: int = 3
+    """Timed repeats of each contender; the median is reported."""
+    json: Path | None = None
+    """Also write everything to this JSON file."""
+
+
 def peak_memory_gib() -> float:
     """Peak resident memory of this process; the kernel counts in KiB on Linux and in bytes on macOS."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

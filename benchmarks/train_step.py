@@ -6,25 +6,13 @@ and everything kept. Ours may need 0.40 of the first's time (0.30 is aimed at), 
     python -m benchmarks.train_step --json train_step.json
 """
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-from benchmarks.side_by_side import (
-    Contender,
-    Measurement,
-    Prepared,
-    Ratio,
-    report,
-    require_folder,
-    require_sizes,
-    require_torch,
-    take_turns,
-)
+from benchmarks import side_by_side
 from vnca_jax import paths
-from vnca_jax.errors import InputError
+from vnca_jax.errors import reported
 
 OURS, RECOMPUTING, KEEPING = "vnca_jax", "torch recomputing steps", "torch keeping everything"
 PEAK_GIB_LIMIT = 2.5
@@ -33,22 +21,15 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(side_by_side.CommonOptions):
     """Time one training step of the doubling VNCA, ours beside PyTorch's; the defaults are the paper's sizes."""
 
     batch_size: int = 32
     """Images a step."""
-    latent_size: int = 256
-    """Channels of a cell, and size of the latent."""
-    hidden_size: int = 256
-    """Channels inside the update network."""
     repeats: int = 5
-    """Timed steps of each contender; the median is reported."""
-    json: Path | None = None
-    """Also write everything to this JSON file."""
 
 
-def prepare_ours(options: Options) -> Prepared:
+def prepare_ours(options: Options) -> side_by_side.Prepared:
     """Our step as `train.fit` takes it, on all cores."""
     import jax.random as jr
 
@@ -62,7 +43,7 @@ def prepare_ours(options: Options) -> Prepared:
     return prepare_step(elbo_loss(), model, None, options.batch_size, mesh=mesh, key=state_key)
 
 
-def prepare_torch(options: Options, recompute: bool) -> Prepared:
+def prepare_torch(options: Options, recompute: bool) -> side_by_side.Prepared:
     """The PyTorch step on one fixed batch."""
     import torch
 
@@ -72,42 +53,39 @@ def prepare_torch(options: Options, recompute: bool) -> Prepared:
     model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size)
     optimizer = build_optimizer(model)
     x = (torch.rand(options.batch_size, 1, 32, 32) < 0.5).float()
-    return Prepared(lambda: train_step(model, optimizer, x, recompute))
+    return side_by_side.Prepared(lambda: train_step(model, optimizer, x, recompute))
 
 
-def find_ratios(found: dict[str, Measurement]) -> list[Ratio]:
+def find_ratios(found: dict[str, side_by_side.Measurement]) -> list[side_by_side.Ratio]:
     """What the figures come to."""
     ours = found[OURS]
     return [
-        Ratio(f"step time, {OURS} / {RECOMPUTING}", ours.median_s / found[RECOMPUTING].median_s, 0.30),
-        Ratio(f"step time, {OURS} / {KEEPING}", ours.median_s / found[KEEPING].median_s),
-        Ratio(f"peak memory, {OURS} / {PEAK_GIB_LIMIT} GiB", ours.peak_gib / PEAK_GIB_LIMIT, 1.0),
-        Ratio(f"compile time, {OURS} / {COMPILE_S_LIMIT:.0f} s", ours.compile_s / COMPILE_S_LIMIT, 1.0),
+        side_by_side.Ratio(f"step time, {OURS} / {RECOMPUTING}", ours.median_s / found[RECOMPUTING].median_s, 0.30),
+        side_by_side.Ratio(f"step time, {OURS} / {KEEPING}", ours.median_s / found[KEEPING].median_s),
+        side_by_side.Ratio(f"peak memory, {OURS} / {PEAK_GIB_LIMIT} GiB", ours.peak_gib / PEAK_GIB_LIMIT, 1.0),
+        side_by_side.Ratio(f"compile time, {OURS} / {COMPILE_S_LIMIT:.0f} s", ours.compile_s / COMPILE_S_LIMIT, 1.0),
     ]
 
 
 def main(options: Options) -> None:
     """Measure and report; raises InputError for options that cannot be measured."""
-    require_torch()
-    require_folder(options.json)
-    require_sizes(
+    side_by_side.require_torch()
+    side_by_side.require_folder(options.json)
+    side_by_side.require_sizes(
         batch_size=options.batch_size,
         latent_size=options.latent_size,
         hidden_size=options.hidden_size,
         repeats=options.repeats,
     )
     contenders = [
-        Contender(OURS, prepare_ours, options),
-        Contender(RECOMPUTING, prepare_torch, options, True),
-        Contender(KEEPING, prepare_torch, options, False),
+        side_by_side.Contender(OURS, prepare_ours, options),
+        side_by_side.Contender(RECOMPUTING, prepare_torch, options, True),
+        side_by_side.Contender(KEEPING, prepare_torch, options, False),
     ]
-    found = take_turns(contenders, options.repeats)
-    report("training step", options, found, find_ratios(found), options.json)
+    found = side_by_side.take_turns(contenders, options.repeats)
+    side_by_side.report("training step", options, found, find_ratios(found), options.json)
 
 
 if __name__ == "__main__":
-    try:
+    with reported():
         main(paths.expanded_in(tyro.cli(Options, prog="python -m benchmarks.train_step")))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

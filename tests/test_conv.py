@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from close import assert_close
+from close import assert_close, in_one_program
 
 from vnca_jax import conv
 from vnca_jax.compute import FORMULATIONS
@@ -70,12 +70,6 @@ def convolved(weight, bias, x, dy, stride, padding):
     return y, dw, dy.sum(axis=tuple(range(dy.ndim - 1))), dx[..., inner, inner, :]
 
 
-def value_and_gradients(layer, x, dy, formulation):
-    y, vjp = jax.vjp(lambda layer, x: layer(x, formulation), layer, x)
-    d_layer, dx = vjp(dy)
-    return y, d_layer.weight, d_layer.bias, dx
-
-
 @pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request):
     """Output and gradients of each case, by name, as one program compiled in one formulation."""
@@ -83,7 +77,7 @@ def found(request):
     for name in LARGE if request.param == "winograd" else set(CASES) - set(LARGE):
         weight, bias, x, dy = arrays(name)
         arguments[name] = hand_set(make_conv(*CASES[name][3:]), weight, bias), jnp.asarray(x), jnp.asarray(dy)
-    return jax.jit(lambda all: {k: value_and_gradients(*some, request.param) for k, some in all.items()})(arguments)
+    return in_one_program(arguments, request.param)
 
 
 def test_value_and_gradients(found):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from close import assert_close
+from close import assert_close, in_one_program
 
 from vnca_jax.compute import FORMULATIONS
 from vnca_jax.conv_transpose import ConvTranspose
@@ -67,12 +67,6 @@ def scattered(weight, bias, x, dy, stride, padding):
     return canvas[window] + bias, dw, dy.sum(axis=tuple(range(dy.ndim - 1))), dx
 
 
-def value_and_gradients(layer, x, dy, formulation):
-    y, vjp = jax.vjp(lambda layer, x: layer(x, formulation), layer, x)
-    d_layer, dx = vjp(dy)
-    return y, d_layer.weight, d_layer.bias, dx
-
-
 @pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request):
     """Output and gradients of each case, by name, as one program compiled in one formulation."""
@@ -80,7 +74,7 @@ def found(request):
     for name in LARGE if request.param == "winograd" else CASES:
         weight, bias, x, dy = arrays(name)
         arguments[name] = hand_set(make(*CASES[name][3:6]), weight, bias), jnp.asarray(x), jnp.asarray(dy)
-    return jax.jit(lambda all: {k: value_and_gradients(*some, request.param) for k, some in all.items()})(arguments)
+    return in_one_program(arguments, request.param)
 
 
 def test_value_and_gradients(found):

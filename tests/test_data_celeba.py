@@ -8,23 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_celeba import ORDER, PARTITIONS, assert_holds, make_jpegs, write
-from tiny_pictures import decoded, jpeg, resized, smooth, use_tmp_path_only
+from tiny_celeba import ORDER, PARTITIONS, assert_holds, write
+from tiny_pictures import decoded, jpeg, resized, smooth
 
 from vnca_jax import data
-from vnca_jax.data import celeba, image_cache
+from vnca_jax.data import celeba
 from vnca_jax.errors import InputError
 
-
-@pytest.fixture(scope="module")
-def jpegs() -> list[bytes]:
-    return make_jpegs()
-
-
-@pytest.fixture(autouse=True)
-def _only_here(tmp_path, monkeypatch):
-    use_tmp_path_only(tmp_path, monkeypatch)
-    monkeypatch.setattr(image_cache, "BLOCK_IMAGES", 4)
+pytestmark = pytest.mark.usefixtures("only_here", "small_blocks")
 
 
 @pytest.mark.parametrize(

@@ -11,37 +11,19 @@ import numpy as np
 import pytest
 import tiny_training
 from PIL import Image
-from tiny_pictures import jpeg, png, resized, smooth, use_tmp_path_only
+from tiny_pictures import encoded, folder_of, jpeg, png, resized, smooth, write
 
 from vnca_jax import data, eval, parallel
 from vnca_jax.checkpoint import export_model
 from vnca_jax.data import folder
 from vnca_jax.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def _only_here(tmp_path, monkeypatch):
-    use_tmp_path_only(tmp_path, monkeypatch)
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+pytestmark = pytest.mark.usefixtures("only_here")
 
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Thirty pictures of 9x8 pixels in three folders."""
-    for i in range(30):
-        write(tmp_path / f"cats/{'abc'[i % 3]}/picture {i}.png", png(smooth(i, 8, 9, 3)))
-    return tmp_path / "cats"
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return folder_of(30, 9, tmp_path / "cats")
 
 
 def share(content: bytes) -> float:

@@ -1,6 +1,5 @@
 """Folders of pictures as people have them: what cannot be read, which files are taken, what is said of the others."""
 
-import io
 import os
 import struct
 import zlib
@@ -10,36 +9,18 @@ import modes
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pictures import png, smooth, use_tmp_path_only
+from tiny_pictures import encoded, folder_of, png, smooth, write
 
 from vnca_jax import data
 from vnca_jax.data import folder
 from vnca_jax.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def _only_here(tmp_path, monkeypatch):
-    use_tmp_path_only(tmp_path, monkeypatch)
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+pytestmark = pytest.mark.usefixtures("only_here")
 
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Twelve pictures of 8x8 pixels in three folders."""
-    for i in range(12):
-        write(tmp_path / f"cats/{'abc'[i % 3]}/picture {i}.png", png(smooth(i, 8, 8, 3)))
-    return tmp_path / "cats"
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return folder_of(12, 8, tmp_path / "cats")
 
 
 def refused(path: Path, size: int = 4) -> str:

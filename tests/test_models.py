@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from close import assert_one_example_is_as_in_a_batch, assert_samples_depend_on_the_key_alone, two_latents
 
 from vnca_jax import models
 from vnca_jax.errors import InputError
@@ -51,15 +52,6 @@ def model(untrained):
     rng = np.random.default_rng(0)
     out = jax.tree.map(lambda a: jnp.asarray(rng.normal(scale=0.3, size=a.shape), jnp.float32), untrained.update.out)
     return eqx.tree_at(lambda model: model.update.out, untrained, out)
-
-
-@pytest.fixture(scope="module")
-def decode():
-    return jax.jit(lambda model, z: model.decode(z))
-
-
-def two_latents():
-    return np.random.default_rng(1).normal(size=(2, 5)).astype(np.float32)
 
 
 def test_number_of_parameters():
@@ -122,21 +114,11 @@ def test_growth(model, decode):
 
 
 def test_one_example_is_as_in_a_batch(model, decode):
-    z = two_latents()
-    x = np.random.default_rng(2).integers(0, 2, size=(2, 8, 8, 2)).astype(np.float32)
-    one = jax.jit(lambda model, z, x: (model.decode(z), *model.encode(x)))(model, z[1], x[1])
-    two = (decode(model, z), *jax.jit(lambda model, x: model.encode(x))(model, x))
-    for of_one, of_two in zip(one, two, strict=True):
-        assert np.abs(of_two[0] - of_two[1]).max() > 0.01
-        np.testing.assert_allclose(of_one, of_two[1], rtol=2e-6, atol=1e-5)
+    assert_one_example_is_as_in_a_batch(model, decode, two_latents(), 8)
 
 
 def test_samples_depend_on_the_key_alone(model, decode):
-    sample = jax.jit(lambda model, key: model.sample(2, key=key))
-    first, again, other = (np.asarray(sample(model, jr.key(seed))) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max(axis=(1, 2, 3)).min() > 0.01
-    np.testing.assert_allclose(decode(model, jr.normal(jr.key(1), (2, 5))), first, rtol=2e-6, atol=1e-5)
+    assert_samples_depend_on_the_key_alone(model, decode)
 
 
 def test_hyperparameters_rebuild_the_model():

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from einops import rearrange
-from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, sizes, stored
+from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, reference_of, sizes
 
 from vnca_jax import bounds, conv
 from vnca_jax.compute import Compute
@@ -22,9 +22,7 @@ from vnca_jax.step import make_optimizer
 LEARNING_RATE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def reference():
-    return stored("conv_vae")
+reference = reference_of("conv_vae")
 
 
 @pytest.fixture(scope="module")

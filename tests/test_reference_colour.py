@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import pytest
 from test_reference_baseline import as_model
-from torch_layout import assert_close, sizes, stored
+from torch_layout import assert_close, reference_of, sizes
 
 from vnca_jax import bounds
 from vnca_jax.models import ConvVAE
@@ -14,9 +14,7 @@ from vnca_jax.models import ConvVAE
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def reference():
-    return stored("colour_conv_vae")
+reference = reference_of("colour_conv_vae")
 
 
 @pytest.fixture(scope="module")

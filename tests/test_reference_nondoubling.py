@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, sizes, stored
+from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, ours, reference_of, sizes
 
 from vnca_jax import automaton, bounds, conv, losses, parallel
 from vnca_jax import pool as pools
@@ -22,9 +22,7 @@ from vnca_jax.step import CLIP_NORM, TrainState, make_optimizer, make_steps, pla
 LEARNING_RATE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def reference():
-    return stored("nondoubling")
+reference = reference_of("nondoubling")
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +33,10 @@ def model(reference):
 
 @pytest.fixture(scope="module", params=FORMULATIONS)
 def found(request, model, reference):
-    """Our side of the model's comparisons, as one program compiled in one formulation."""
-    x, eps, z, iw_eps = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "iw_eps"))
-
-    def loss(model):
-        terms = bounds.elbo(model, x, eps)
-        return -terms.elbo.mean(), terms
-
-    def everything(model):
-        (_, terms), gradient = jax.value_and_grad(loss, has_aux=True)(model)
-        return {
-            "posterior": model.encode(x),
-            "growth": model.grow(z),
-            "logits": model.decode(z)[..., 0],
-            "terms": terms,
-            "iwelbo": bounds.iwelbo(model, x, lambda k: iw_eps[k], num_samples=len(iw_eps)).iwelbo,
-            "gradient": gradient,
-        }
-
+    """Our side of the model's comparisons, in one formulation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "WINOGRAD_MIN_CELLS", 1)  # the reference's grid is smaller than any that gains from it
-        return jax.jit(everything)(replace(model, compute=Compute("float32", request.param)))
+        return ours(replace(model, compute=Compute("float32", request.param)), reference)
 
 
 def test_encoder(found, reference):
@@ -170,13 +151,13 @@ def test_update_with_the_pool(updated, model, reference, pool_reference):
     """Adam's first moment shows that it was given the clipped gradient."""
     state, _ = updated
     expected = as_model(model, reference, "pool/updated")
-    for ours, array in zip(jax.tree.leaves(state.model), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, array, rtol=0, atol=UPDATE_TOLERANCE)
+    for leaf, array in zip(jax.tree.leaves(state.model), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(leaf, array, rtol=0, atol=UPDATE_TOLERANCE)
     first_moment = optax.tree.get(state.opt_state, "mu")
     scale = 0.1 * CLIP_NORM / pool_reference["gradient_norm"]
     expected = as_model(model, reference, "pool/grad")
-    for ours, array in zip(jax.tree.leaves(first_moment), jax.tree.leaves(expected), strict=True):
-        assert_close(ours, scale * np.asarray(array))
+    for leaf, array in zip(jax.tree.leaves(first_moment), jax.tree.leaves(expected), strict=True):
+        assert_close(leaf, scale * np.asarray(array))
 
 
 def test_what_went_into_the_pool(updated, pool_reference):

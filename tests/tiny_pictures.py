@@ -26,14 +26,29 @@ def smooth(seed: int, height: int, width: int, channels: int) -> np.ndarray:
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(pixels), "JPEG", quality=95)
 
 
 def png(pixels: np.ndarray) -> bytes:
+    return encoded(Image.fromarray(pixels), "PNG")
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def folder_of(count: int, width: int, folder: Path) -> Path:
+    """So many pictures of 8 rows in three folders of `folder`."""
+    for i in range(count):
+        write(folder / f"{'abc'[i % 3]}/picture {i}.png", png(smooth(i, 8, width, 3)))
+    return folder
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

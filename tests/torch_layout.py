@@ -6,10 +6,13 @@ from typing import Any
 
 import close
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from einops import rearrange
 
+from vnca_jax import bounds
 from vnca_jax.automaton import SimpleUpdate
 
 TOLERANCE = 4e-6  # of an array's largest value; up to 1e-6 was measured
@@ -25,6 +28,34 @@ def stored(name: str) -> dict[str, np.ndarray]:
 def sizes(reference: dict[str, np.ndarray]) -> dict[str, Any]:
     """The sizes of the model behind it."""
     return {name.removeprefix("size/"): int(value) for name, value in reference.items() if name.startswith("size/")}
+
+
+def reference_of(name: str):
+    """A fixture of what `stored(name)` gives."""
+    return pytest.fixture(scope="module")(lambda: stored(name))
+
+
+def ours(model: Any, reference: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Our side of the comparisons, as one compiled program: posterior, growth, terms of the bounds, gradient."""
+    x, eps, z, iw_eps = (jnp.asarray(reference[name], jnp.float32) for name in ("x", "eps", "z", "iw_eps"))
+
+    def loss(model):
+        terms = bounds.elbo(model, x, eps)
+        return -terms.elbo.mean(), terms
+
+    @jax.jit
+    def everything(model):
+        (_, terms), gradient = jax.value_and_grad(loss, has_aux=True)(model)
+        return {
+            "posterior": model.encode(x),
+            "growth": model.grow(z),
+            "logits": model.decode(z)[..., 0],
+            "terms": terms,
+            "iwelbo": bounds.iwelbo(model, x, lambda k: iw_eps[k], num_samples=len(iw_eps)).iwelbo,
+            "gradient": gradient,
+        }
+
+    return everything(model)
 
 
 def as_model(model, reference, prefix):
