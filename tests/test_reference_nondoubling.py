@@ -11,7 +11,15 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from torch_layout import UPDATE_TOLERANCE, as_model, assert_close, ours, reference_of, sizes
+from torch_layout import (
+    UPDATE_TOLERANCE,
+    as_model,
+    assert_close,
+    assert_posterior_and_growth,
+    ours,
+    reference_of,
+    sizes,
+)
 
 from vnca_jax import automaton, bounds, conv, losses, parallel
 from vnca_jax import pool as pools
@@ -39,18 +47,9 @@ def found(request, model, reference):
         return ours(replace(model, compute=Compute("float32", request.param)), reference)
 
 
-def test_encoder(found, reference):
-    mean, log_variance = found["posterior"]
-    assert_close(mean, reference["mean"])
-    assert_close(log_variance, reference["logvar"])
-
-
-def test_growth_and_logits(found, reference):
-    [states] = found["growth"]
-    expected = [reference[name] for name in sorted(reference) if name.startswith("growth/")]
-    for cells, array in zip(states, expected, strict=True):
-        assert_close(cells, array)
-    assert_close(found["logits"], reference["logits"])
+def test_posterior_and_growth(found, reference):
+    growth = found["growth"][0]
+    assert_posterior_and_growth(found, growth, reference)
 
 
 def test_bounds(found, reference):

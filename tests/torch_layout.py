@@ -58,6 +58,16 @@ def ours(model: Any, reference: dict[str, np.ndarray]) -> dict[str, Any]:
     return everything(model)
 
 
+def assert_posterior_and_growth(found: dict[str, Any], growth: Any, reference: dict[str, np.ndarray]) -> None:
+    """q(z|x), the cells of the growth after each step, and what the last of them show."""
+    for array, name in zip(found["posterior"], ("mean", "logvar"), strict=True):
+        assert_close(array, reference[name])
+    expected = [reference[name] for name in sorted(reference) if name.startswith("growth/")]
+    for cells, array in zip(growth, expected, strict=True):
+        assert_close(cells, array)
+    assert_close(found["logits"], reference["logits"])
+
+
 def as_model(model, reference, prefix):
     """`model` with the arrays of `prefix` for parameters: the parameters themselves, gradients, updated parameters."""
     start = f"{prefix}/"
