@@ -14,7 +14,11 @@ from sphinx.application import Sphinx
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # whose import the API reference needs
 
-import vnca_jax
+import jax
+
+jax.Array.__name__ = "Array"  # what annotations show, where it says the module too
+
+import vnca_jax  # noqa: E402
 
 project, author = "vnca_jax", "The vnca_jax developers"
 project_copyright = "MIT licence"
@@ -40,7 +44,6 @@ CODE = re.compile(r"(`[^`]+`)")
 # What annotations print as, and what the source calls it; in this order.
 NAMES = {
     "~jaxtyping.": "",
-    "jaxlib._jax.Array": "Array",
     "Key[Array, ''] | UInt32[Array, '2'] | UInt32[Array, '4']": "PRNGKeyArray",
     "numpy.ndarray": "np.ndarray",
     "jax._src.mesh.Mesh": "Mesh",

@@ -20,8 +20,8 @@ DAMAGED_SAMPLES = 8  # of a report
 
 
 def reporter(run: Run, *, key: PRNGKeyArray) -> Callable[[int, Any], None]:
-    """What `fit` calls at intervals: samples of the same z, reconstructions, and for a model that heals damage, to
-    reports/.
+    """What `fit` calls at intervals: samples of the same z, reconstructions, and damage and healing of a non-doubling
+    VNCA, to reports/.
     """
 
     def report(step, model):
