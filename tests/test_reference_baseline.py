@@ -7,12 +7,11 @@ may differ.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import optax
 import pytest
 from einops import rearrange
-from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, reference_of, sizes
+from torch_layout import UPDATE_TOLERANCE, as_conv, as_dense_after_flatten, assert_close, model_of, reference_of
 
 from vnca_jax import bounds, conv
 from vnca_jax.compute import Compute
@@ -23,12 +22,6 @@ LEARNING_RATE = 1e-4
 
 
 reference = reference_of("conv_vae")
-
-
-@pytest.fixture(scope="module")
-def model(reference):
-    size = sizes(reference)
-    return as_model(eqx.filter_eval_shape(ConvVAE, **size, key=jr.key(0)), reference, "param")
 
 
 def as_model(model, reference, prefix):
@@ -51,6 +44,9 @@ def as_model(model, reference, prefix):
 
     assert [place.shape for place in places(model)] == [array.shape for array in arrays]
     return eqx.tree_at(places, model, arrays)
+
+
+model = model_of(ConvVAE, as_model)
 
 
 @pytest.fixture(scope="module", params=["winograd", "lax"])  # of winograd's layers most are gather's

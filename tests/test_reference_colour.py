@@ -1,12 +1,10 @@
 """A colour model of the kind of appendix A.1 against PyTorch in float64, by colour_conv_vae.npz."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import pytest
 from test_reference_baseline import as_model
-from torch_layout import assert_close, reference_of, sizes
+from torch_layout import assert_close, model_of, reference_of
 
 from vnca_jax import bounds
 from vnca_jax.models import ConvVAE
@@ -14,13 +12,8 @@ from vnca_jax.models import ConvVAE
 pytestmark = pytest.mark.long
 
 
+model = model_of(ConvVAE, as_model, dense_elu=True)
 reference = reference_of("colour_conv_vae")
-
-
-@pytest.fixture(scope="module")
-def model(reference):
-    size = sizes(reference)
-    return as_model(eqx.filter_eval_shape(ConvVAE, **size, dense_elu=True, key=jr.key(0)), reference, "param")
 
 
 @pytest.fixture(scope="module")

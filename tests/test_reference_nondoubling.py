@@ -4,7 +4,6 @@ As in tests/test_reference.py, parameters, images, noise and here the states fro
 float32 rounding is all that may differ.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,9 +15,9 @@ from torch_layout import (
     as_model,
     assert_close,
     assert_posterior_and_growth,
+    model_of,
     ours,
     reference_of,
-    sizes,
 )
 
 from vnca_jax import automaton, bounds, conv, losses, parallel
@@ -30,13 +29,8 @@ from vnca_jax.step import CLIP_NORM, TrainState, make_optimizer, make_steps, pla
 LEARNING_RATE = 1e-4
 
 
+model = model_of(NonDoublingVNCA, as_model)
 reference = reference_of("nondoubling")
-
-
-@pytest.fixture(scope="module")
-def model(reference):
-    size = sizes(reference)
-    return as_model(eqx.filter_eval_shape(NonDoublingVNCA, **size, key=jr.key(0)), reference, "param")
 
 
 @pytest.fixture(scope="module", params=FORMULATIONS)

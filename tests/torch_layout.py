@@ -1,6 +1,7 @@
 """Parameters as PyTorch's models of benchmarks/ hold them, put into our models, and how close counts as equal."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import close
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 from einops import rearrange
@@ -33,6 +35,16 @@ def sizes(reference: dict[str, np.ndarray]) -> dict[str, Any]:
 def reference_of(name: str):
     """A fixture of what `stored(name)` gives."""
     return pytest.fixture(scope="module")(lambda: stored(name))
+
+
+def model_of(kind: type, convert: Callable[..., Any], **changes: Any):
+    """A fixture of the model of class `kind` with the parameters of the fixture `reference`."""
+
+    def model(reference):
+        skeleton = eqx.filter_eval_shape(kind, **sizes(reference), **changes, key=jr.key(0))
+        return convert(skeleton, reference, "param")
+
+    return pytest.fixture(scope="module")(model)
 
 
 def ours(model: Any, reference: dict[str, np.ndarray]) -> dict[str, Any]:
