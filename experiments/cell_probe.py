@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from experiments.analysis import in_batches
 from vnca_jax.eval import mean_and_error
+from vnca_jax.models import VNCA
 
 Labels = Integer[np.ndarray, " n"]
 
@@ -62,7 +63,7 @@ def neighbourhoods(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 9*c"]
     return jnp.concatenate([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=-1)
 
 
-def states(model: Any, x: Float[Array, "n h w c"]) -> list[Float[Array, "n _ _ _"]]:
+def states(model: VNCA, x: Float[Array, "n h w c"]) -> list[Float[Array, "n _ _ _"]]:
     """All cell states while z = E[z|x] grows, step by step, and last the 3x3 pixels of the grown image."""
     stages = model.grow(model.encode(x)[0])
     grown = model.likelihood.mean(model.parameters(stages[-1][-1]))

@@ -20,7 +20,7 @@ from experiments import analysis, cli
 from experiments.analysis import in_batches, plus_minus, print_table
 from vnca_jax import automaton, figures
 from vnca_jax.eval import mean_and_error
-from vnca_jax.models import ConvVAE
+from vnca_jax.models import ConvVAE, DoublingVNCA
 
 PICTURED = 8
 MEASURES = ("all", "damaged half", "other half")
@@ -63,7 +63,7 @@ def main(config: analysis.Config) -> None:
         run.save(options=dataclasses.asdict(config.analysis), percent_of_full_scale=errors)
 
 
-def damaged_growths(model: Any, z: Float[Array, "n latent"]) -> Float[Array, "n times h w c"]:
+def damaged_growths(model: DoublingVNCA | ConvVAE, z: Float[Array, "n latent"]) -> Float[Array, "n times h w c"]:
     """E[x|z] of the undamaged growth, then with the right half of the cells set to zero before each stage in turn."""
     means = []
     for damaged_stage in (None, *range(model.num_stages)):
@@ -78,7 +78,7 @@ def damaged_growths(model: Any, z: Float[Array, "n latent"]) -> Float[Array, "n 
     return jnp.stack(means, axis=1)
 
 
-def moments(model: Any) -> list[str]:
+def moments(model: DoublingVNCA | ConvVAE) -> list[str]:
     """When each of these damages happens, in words."""
     side = model.seed(jnp.zeros(model.latent_size)).shape[0]
     doubles_first = isinstance(model, ConvVAE)

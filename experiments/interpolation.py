@@ -1,13 +1,13 @@
 """Ways from one encoding to another, with every image on the way (Fig. 5a)."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from vnca_jax import figures
+from vnca_jax.models import VAE
 
 Latents = Float[np.ndarray, "n latent"]
 
@@ -26,7 +26,7 @@ def spherical(start: Latents, end: Latents, t: float) -> Latents:
     return np.where(angle < 1e-3, straight(start, end, t), way).astype(start.dtype)
 
 
-def draw(path: Path, model: Any, start: Latents, end: Latents, num_steps: int) -> None:
+def draw(path: Path, model: VAE, start: Latents, end: Latents, num_steps: int) -> None:
     """Rows of E[x|z] for z between each start and its end, straight, then on the sphere."""
     ts = np.linspace(0, 1, num_steps)
     ways = [np.stack([way(start, end, t) for t in ts], axis=1) for way in (straight, spherical)]

@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray, UInt8
 from experiments import curves
 from experiments.run import Run
 from vnca_jax import automaton, figures
-from vnca_jax.models import NonDoublingVNCA
+from vnca_jax.models import VAE, VNCA, NonDoublingVNCA
 
 GIF_SAMPLES = 8
 DAMAGED_SAMPLES = 8  # of a report
@@ -34,7 +34,7 @@ def reporter(run: Run, *, key: PRNGKeyArray) -> Callable[[int, Any], None]:
     return report
 
 
-def trained(run: Run, model: Any, *, key: PRNGKeyArray) -> None:
+def trained(run: Run, model: VAE, *, key: PRNGKeyArray) -> None:
     """The pictures that every trained model has: the report's, averages of its samples, and the training curve."""
     reconstructions(run.figure("reconstructions.png"), model, run.dataset.some_test_images(32))
     samples(run.figure("samples.png"), model, 64, key=key)
@@ -42,21 +42,21 @@ def trained(run: Run, model: Any, *, key: PRNGKeyArray) -> None:
     training_curve(run.figure("training.png"), run.directory)
 
 
-def reconstructions(path: Path, model: Any, images: UInt8[np.ndarray, "n h w c"]) -> None:
+def reconstructions(path: Path, model: VAE, images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Fig. 3, left: test images above E[x|z] at the mean of q(z|x)."""
     x = model.likelihood.from_levels(jnp.asarray(images))
     means = jax.jit(lambda model, x: model.likelihood.mean(model.decode(model.encode(x)[0])))(model, x)
     figures.reconstructions(path, np.asarray(x), np.asarray(means))
 
 
-def samples(path: Path, model: Any, num_samples: int, *, key: PRNGKeyArray) -> None:
+def samples(path: Path, model: VAE, num_samples: int, *, key: PRNGKeyArray) -> None:
     """Fig. 3, right: x ~ p(x|z), z ~ p(z)."""
     z_key, x_key = jr.split(key)
     draw = jax.jit(lambda model: model.likelihood.sample(model.sample(num_samples, key=z_key), key=x_key))
     figures.samples(path, np.asarray(draw(model)))
 
 
-def sample_means(path: Path, model: Any, num_samples: int, *, key: PRNGKeyArray) -> None:
+def sample_means(path: Path, model: VAE, num_samples: int, *, key: PRNGKeyArray) -> None:
     """E[x|z] of the same z as `samples`."""
     z_key, _ = jr.split(key)
     figures.samples(path, np.asarray(jax.jit(lambda m: m.likelihood.mean(m.sample(num_samples, key=z_key)))(model)))
@@ -77,7 +77,7 @@ def damage(path: Path, model: NonDoublingVNCA, *, key: PRNGKeyArray) -> None:
     figures.rows(path, [np.asarray(row) for row in rows(model, z)])
 
 
-def growth(sheet: Path, gif: Path, model: Any, *, key: PRNGKeyArray) -> None:
+def growth(sheet: Path, gif: Path, model: VNCA, *, key: PRNGKeyArray) -> None:
     """Fig. 4: E[x] of one growing sample, a row a doubling and a tile a step; several of them as an animation."""
     z = jr.normal(key, (GIF_SAMPLES, model.latent_size))
     grow = jax.jit(lambda model, z: [model.likelihood.mean(model.parameters(cells)) for cells in model.grow(z)])

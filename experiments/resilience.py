@@ -12,6 +12,7 @@ from experiments.run import Run
 from vnca_jax import automaton, figures, models
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate, mean_and_error
+from vnca_jax.models import NonDoublingVNCA
 from vnca_jax.resilience import Readings, Resilience, damage_masks, measure
 
 PICTURED = 8  # samples in a row
@@ -40,7 +41,7 @@ class ResilienceConfig:
             raise InputError(f"--step-counts is {min(self.step_counts)}, but must be at least 1.")
 
 
-def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
+def report(run: Run, model: NonDoublingVNCA, config: ResilienceConfig, *, key: Any) -> None:
     """Measures, prints the recovery table, adds everything to results.json, and draws curves, sheets and the GIF."""
     measure_key, sample_key = jr.split(key)
     images = run.dataset.some_test_images(config.num_states)
@@ -53,7 +54,7 @@ def report(run: Run, model: Any, config: ResilienceConfig, *, key: Any) -> None:
         draw(run, model, key=sample_key)
 
 
-def show(run: Run, model: Any, found: Resilience, num_images: int) -> None:
+def show(run: Run, model: NonDoublingVNCA, found: Resilience, num_images: int) -> None:
     """The recovery table, the readings in results.json, and their curves."""
     rows = recovery_rows(found, model.num_steps)
     print(f"\nRecovery over {num_images} test images, z ~ q(z|x), mean +- standard error:")
@@ -91,7 +92,7 @@ def recovery_rows(found: Resilience, num_steps: int) -> dict[str, dict[str, tupl
     }
 
 
-def bound_by_steps(run: Run, model: Any, config: ResilienceConfig) -> None:
+def bound_by_steps(run: Run, model: NonDoublingVNCA, config: ResilienceConfig) -> None:
     """The IWELBO as a function of T: a table, results.json and a curve."""
     images = run.dataset.some_test_images(config.step_count_images)
     samples, seed = config.step_count_samples, run.config.train.seed
@@ -109,7 +110,7 @@ def bound_by_steps(run: Run, model: Any, config: ResilienceConfig) -> None:
     figures.curves(run.figure("iwelbo_by_steps.png"), series, xlabel="NCA steps T", ylabel="IWELBO, nats")
 
 
-def draw(run: Run, model: Any, *, key: Any) -> None:
+def draw(run: Run, model: NonDoublingVNCA, *, key: Any) -> None:
     """Fig. 9: samples, damaged, recovered, and one recovery step by step; Fig. 17: growth; and an animation."""
     z_key, square_key = jr.split(key)
     z = jr.normal(z_key, (PICTURED, model.latent_size))

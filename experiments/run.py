@@ -24,7 +24,7 @@ from vnca_jax.data import Dataset, evenly_spread
 from vnca_jax.errors import InputError
 from vnca_jax.eval import evaluate
 from vnca_jax.losses import Loss
-from vnca_jax.models import hyperparameters
+from vnca_jax.models import VAE, hyperparameters
 from vnca_jax.run_directory import check_config, claim
 from vnca_jax.train import Keys, TrainState, fit, split_seed
 from vnca_jax.writing import write_bytes, write_json
@@ -76,7 +76,7 @@ class Run:
         self.drawn.append(path)
         return path
 
-    def fit(self, model: Any, loss: Loss, *, report: Callable[[int, Any], None] | None = None) -> TrainState:
+    def fit(self, model: VAE, loss: Loss, *, report: Callable[[int, Any], None] | None = None) -> TrainState:
         """Trains on the training images, or resumes. At each report the first process calls `report`.
 
         With --start-from the parameters are those of START, whose sizes must be the model's.
@@ -103,7 +103,7 @@ class Run:
             report=measured,
         )
 
-    def _started(self, model: Any) -> Any:
+    def _started(self, model: VAE) -> VAE:
         """The model that the run started from; raises InputError if it is another one than `model` is."""
         start, _ = import_model(self.directory / START)
         if type(start) is not type(model):
@@ -121,7 +121,7 @@ class Run:
             )
         return jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(start))
 
-    def _held_out(self, model: Any) -> dict[str, float]:
+    def _held_out(self, model: VAE) -> dict[str, float]:
         """The ELBO of held-out images, with its standard error, in nats; the noise is the same at each report."""
         if self.validation is None:
             return {}

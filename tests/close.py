@@ -21,7 +21,11 @@ def value_and_gradients(layer, x, dy, formulation):
 
 def in_one_program(cases, formulation):
     """`value_and_gradients` of each case, (layer, x, dy) by name, as one program compiled in one formulation."""
-    return jax.jit(lambda cases: {k: value_and_gradients(*case, formulation) for k, case in cases.items()})(cases)
+
+    def everything(cases):
+        return {k: value_and_gradients(layer, x, dy, formulation) for k, (layer, x, dy) in cases.items()}
+
+    return jax.jit(everything)(cases)
 
 
 def assert_one_example_is_as_in_a_batch(model, decode, z, side):

@@ -1,6 +1,7 @@
 """Counting what moves between devices: written-out HLO, and the pool's programs compiled for eight devices."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -160,7 +161,13 @@ def one_pool_step(draw):
 def count_training_step():
     """What a whole training step moves on eight devices, and how many parameters its model has."""
     mesh, optimizer = parallel.make_mesh(8), make_optimizer(1e-4)
-    sizes = {"image_size": 4, "latent_size": CELL, "hidden_size": 5, "encoder_width": 2, "encoder_depth": 0}
+    sizes: dict[str, Any] = {
+        "image_size": 4,
+        "latent_size": CELL,
+        "hidden_size": 5,
+        "encoder_width": 2,
+        "encoder_depth": 0,
+    }
     model = eqx.filter_jit(NonDoublingVNCA)(**sizes, min_steps=2, max_steps=3, key=jr.key(0))
     state = TrainState(jnp.int32(0), model, optimizer.init(model), full_pool(256), jr.key(0))
     state = place_state(state, mesh)

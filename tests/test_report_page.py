@@ -38,9 +38,9 @@ class Page(HTMLParser):
         elif tag == "td":
             self.rows[-1].append("")
         elif tag == "img":
-            self.pictures.setdefault(given["alt"], []).append(base64.b64decode(given["src"].split(",")[1]))
+            self.pictures.setdefault(given["alt"], []).append(base64.b64decode(str(given["src"]).split(",")[1]))
         elif tag == "polyline":
-            self.lines.append([tuple(map(float, point.split(","))) for point in given["points"].split()])
+            self.lines.append([tuple(map(float, point.split(","))) for point in str(given["points"]).split()])
 
     def handle_data(self, data):
         if self._script:

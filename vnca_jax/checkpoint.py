@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from vnca_jax import paths, pretrained_models, processes, update_networks, writing
 from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
-from vnca_jax.models import MODELS, hyperparameters
+from vnca_jax.models import MODELS, VAE, hyperparameters
 
 FORMAT = "vnca_jax model 1"
 SPARE_BYTES = 1 << 20  # of disk that a checkpoint needs beyond its arrays, at most
@@ -173,7 +173,7 @@ def _closed(error):
 # --- a model as one file: a line of JSON, then the leaves ------------------------------------------------------------
 
 
-def export_model(path: Path, model: eqx.Module, *, storage: Storage = "float32", **facts: Any) -> None:
+def export_model(path: Path, model: VAE, *, storage: Storage = "float32", **facts: Any) -> None:
     """Writes `model` to `path`, whole or not at all: one line of JSON (class, sizes, `facts`, versions, the SHA-256 of
     all else in the file), then its arrays, rounded to `storage`. Raises InputError if the disk does not take it.
     """

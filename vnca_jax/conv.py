@@ -131,9 +131,10 @@ def prepare(tree: T, formulation: Formulation) -> T:
         layer = node.layer if isinstance(node, PreparedConvolution) else node
         if not isinstance(layer, Convolution):
             return node
-        suits = formulation == "winograd" and isinstance(layer, Conv)
-        suits = suits and _can_be_winograd(layer.weight, layer.stride, layer.padding)
-        return PreparedConvolution(layer, winograd.transform_kernel(layer.weight) if suits else None, formulation)
+        transformed, suits = None, formulation == "winograd" and isinstance(layer, Conv)
+        if suits and _can_be_winograd(layer.weight, layer.stride, layer.padding):
+            transformed = winograd.transform_kernel(layer.weight)
+        return PreparedConvolution(layer, transformed, formulation)
 
     return jax.tree.map(prepared, tree, is_leaf=lambda node: isinstance(node, Convolution | PreparedConvolution))
 

@@ -18,7 +18,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from vnca_jax import automaton, conv, paths, pretrained_models
 from vnca_jax.checkpoint import Storage, import_model
 from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError, reported
-from vnca_jax.models import MODELS, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters, replace
+from vnca_jax.models import MODELS, VAE, VNCA, ConvVAE, DoublingVNCA, NonDoublingVNCA, hyperparameters, replace
 from vnca_jax.writing import write_bytes, write_json
 
 LAX = Compute("float32", "lax")  # ONNX has a convolution
@@ -49,7 +49,7 @@ class Graph:
     """A function of arrays, the shapes of its inputs by name, in order, and its outputs' names."""
 
     function: Callable[..., Any]
-    inputs: dict[str, tuple[int | str, ...]]
+    inputs: Mapping[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
 
 
@@ -147,7 +147,7 @@ def rounded(model: Any) -> tuple[Any, Storage]:
     return (half, "float16") if change <= VISIBLE else (model, "float32")  # NaN, from a number beyond float16, is not
 
 
-def components(model: DoublingVNCA | NonDoublingVNCA) -> dict[str, Any]:
+def components(model: VNCA) -> dict[str, Any]:
     """The three principal components of the grown cells of samples z ~ p(z), to be shown as colours.
 
     A cell's colour is (directions @ (cell - mean) - low) / (high - low), where `low` and `high` are the components' 1st
@@ -163,7 +163,7 @@ def components(model: DoublingVNCA | NonDoublingVNCA) -> dict[str, Any]:
     return {name: np.round(value, 6).tolist() for name, value in found.items()}
 
 
-def export(model: Any, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def export(model: VAE, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Writes the graphs of `model` and a manifest with the `facts` to `folder`; returns the manifest."""
     model, storage = rounded(model)
     files = {}
@@ -183,7 +183,7 @@ def export(model: Any, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
         "likelihood": type(model.likelihood).__name__,
         "storage": storage,
         "graphs": files,
-        "components": None if isinstance(model, ConvVAE) else components(model),
+        "components": components(model) if isinstance(model, VNCA) else None,
         **facts,
     }
     write_json(folder / "manifest.json", manifest)

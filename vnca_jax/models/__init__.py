@@ -3,6 +3,8 @@
 All methods take one example or any leading batch axes, since every layer does: a batch is one large dot.
 """
 
+from collections.abc import Callable
+
 from vnca_jax.models.conv_vae import ConvSizes, ConvVAE
 from vnca_jax.models.doubling import DoublingSizes, DoublingVNCA
 from vnca_jax.models.encoder import Encoder
@@ -25,4 +27,4 @@ __all__ = [
     "replace",
 ]
 
-MODELS: dict[str, type[VAE]] = {model.__name__: model for model in (DoublingVNCA, NonDoublingVNCA, ConvVAE)}
+MODELS: dict[str, Callable[..., VAE]] = {model.__name__: model for model in (DoublingVNCA, NonDoublingVNCA, ConvVAE)}
