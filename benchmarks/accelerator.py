@@ -59,7 +59,7 @@ class Options:
     formulation: Literal["auto", "winograd", "gather", "lax"] = "auto"
     """How convolutions are computed; auto is the one for the backend."""
     num_devices: int | None = None
-    """Devices to use; None is all that JAX sees."""
+    """Number of devices; None takes all that JAX sees."""
     repeats: int = 3
     """Timed repeats; the best is reported."""
     json: Path | None = None

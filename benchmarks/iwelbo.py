@@ -1,4 +1,4 @@
-"""The importance-weighted bound of an image on CPU, ours beside PyTorch's, and our peak memory as K grows.
+"""The importance-weighted bound of one image on CPU, ours beside PyTorch's, and our peak memory as K grows.
 
 PyTorch takes one image at a time on all cores, ours one image a core; both decode a few of its K samples at once, and
 nothing is kept for a gradient. Ours may need 0.40 of PyTorch's time an image (0.25 is aimed at), and no more memory for

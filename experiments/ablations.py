@@ -4,7 +4,7 @@
     python -m experiments.ablations --preset paper --variations gru gated   some of them, on static binarized MNIST
 
 The paper has no numbers: bigger batches trained much better, one network a scale only slightly, nothing else helped.
-Ours: README. Half an hour on two cores; a run that was interrupted goes on, and a finished one is read.
+Ours: docs/results.md. Half an hour on two cores; a run that was interrupted goes on, and a finished one is read.
 """
 
 import json

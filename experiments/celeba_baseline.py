@@ -3,7 +3,8 @@
     python -m experiments.celeba_baseline --preset paper     five up-convolutions, latent 256, 100,000 updates
     python -m experiments.celeba_baseline --preset cpu       32x32, four of them, smaller, minutes on two cores
 
-The decoder doubles its grid once more often than the encoder halves it. The paper gives no number for it. Ours: README.
+The decoder doubles its grid once more often than the encoder halves it. The paper gives no number for it.
+Ours: docs/results.md.
 """
 
 from experiments import cli, pictures

@@ -3,8 +3,8 @@
     python -m experiments.cell_channels --preset paper --ckpt RUN      500 test images
     python -m experiments.cell_channels --preset cpu                   the embedded digits; trains the model if need be
 
-In the manner of the reproduction study's view of the cell states, which has no numbers. Ours: README. A minute on two
-cores.
+In the manner of the reproduction study's view of the cell states, which has no numbers.
+Ours: docs/results.md. A minute on two cores.
 """
 
 import dataclasses

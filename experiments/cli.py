@@ -31,7 +31,7 @@ class DataConfig:
     data_dir: Path | None = None
     """Folder with the dataset's official files, or your own pictures; None looks in $VNCA_DATA_DIR, /kaggle/input."""
     hold_out: bool = False
-    """Train without the validation images (10,000 of binarized MNIST); each report gives the ELBO of 500 of them."""
+    """Hold the validation images out (10,000 of binarized MNIST); each report gives the ELBO of 500 of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +39,23 @@ class RunConfig:
     """Where the run is kept and what it uses."""
 
     preset: Preset = "cpu"
-    """Which values the other flags default to."""
+    """Defaults of the other flags: a small run for a CPU, or the paper's."""
     out: Path = Path("runs")
     """Folder of all runs; this one goes to <out>/<experiment>/<name>."""
     name: str = ""
-    """Name of the run, that of the preset if empty; the same name resumes it."""
+    """Name of the run, by default that of the preset; the same name resumes it."""
     num_devices: int | None = None
-    """Devices to use; None is all that JAX sees."""
+    """Number of devices; None takes all that JAX sees."""
     num_samples: int = 128
-    """Importance samples an image of the evaluation, K."""
+    """Importance samples per image of the evaluation, K."""
     limit: int | None = None
-    """Evaluate only so many test images, evenly spread over the test set; None is all."""
+    """Number of test images to evaluate, evenly spread over the test set; None takes all."""
     compute_dtype: ComputeDtype = "auto"
     """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
     start_from: Path | None = None
-    """Model file of the same sizes (or pretrained:NAME) whose parameters training starts with; None draws them."""
+    """Start from the parameters of this model file (or pretrained:NAME) of the same sizes; None draws them."""
     distributed: bool = False
-    """This is one of several processes that train together; SLURM's tasks and a TPU slice's hosts need no flag."""
+    """Train together with other processes; SLURM's tasks and a TPU slice's hosts need no flag."""
 
     def __post_init__(self):
         check_at_least(self, {"num_samples": 1, "limit": 2})
@@ -77,7 +77,7 @@ class Config:
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
     loss: Any = NoOptions()
     analysis: Any = NoOptions()
-    """What is measured and drawn after training, so a resumed run may change it."""
+    """What is measured and drawn after training; a resumed run may change it."""
 
 
 def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Callable[[Any], None]) -> None:

@@ -3,8 +3,8 @@
     python -m experiments.damage_during_growth --preset paper --ckpt RUN --baseline-ckpt RUN     1,000 samples
     python -m experiments.damage_during_growth --preset cpu     the embedded digits; trains the models where missing
 
-The paper has pictures of CelebA and no number; it finds that both decoders recover about equally well. Ours: README. A
-minute on two cores.
+The paper has pictures of CelebA and no number; it finds that both decoders recover about equally well.
+Ours: docs/results.md. A minute on two cores.
 """
 
 import dataclasses

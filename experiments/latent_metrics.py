@@ -32,7 +32,7 @@ def neighbour_accuracy(points: Points, labels: Labels) -> float:
 
 
 def silhouette(points: Points, labels: Labels) -> float:
-    """The mean of (b - a) / max(a, b): a is the mean distance to one's own digit, b to the nearest other (-1 to 1)."""
+    """The mean of (b - a) / max(a, b): a is the mean distance to the same digit, b to the nearest other (-1 to 1)."""
     return float(silhouette_score(points, labels))
 
 

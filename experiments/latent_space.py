@@ -4,7 +4,7 @@
     python -m experiments.latent_space --preset cpu      the embedded digits; trains both models where they are missing
 
 The paper: the VNCA's t-SNE separates the digits cleanly, the baseline's less so; no number. The reproduction could not
-show it. Ours: README. Ten minutes on two cores, most of them t-SNE's; less than one on the digits.
+show it. Ours: docs/results.md. Ten minutes on two cores, most of them t-SNE's; less than one on the digits.
 """
 
 import dataclasses

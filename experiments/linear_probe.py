@@ -3,7 +3,7 @@
     python -m experiments.linear_probe --preset paper --ckpt RUN      2,000 test images, three splits
     python -m experiments.linear_probe --preset cpu                   the embedded digits; trains the model if need be
 
-Beyond the paper, which asks it of its damaged cells (section 3.3). Ours: README. Minutes on two cores.
+Beyond the paper, which asks it of its damaged cells (section 3.3). Ours: docs/results.md. Minutes on two cores.
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ class ElboConfig:
     beta: float = 1.0
     """Weight of the KL; the paper takes 100 on CelebA for better samples and a looser bound."""
     beta_updates: int = 0
-    """First updates, over which the weight of the KL rises from zero; 0 starts with the whole."""
+    """Updates at the start over which the weight of the KL rises from zero; 0 starts with all of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +25,13 @@ class PoolConfig:
     pool_size: int = 1024
     """States in the pool, P, over all devices."""
     beta: float = 1.0
-    """Weight of the KL; 0.5 makes up for the half of a batch whose KL counts though its z is not decoded."""
+    """Weight of the KL; 0.5 makes up for the half of a batch that counts its KL without decoding its z."""
     beta_updates: int = 0
-    """First updates, over which the weight of the KL rises from zero; 0 starts with the whole."""
+    """Updates at the start over which the weight of the KL rises from zero; 0 starts with all of it."""
     pool_from: int = 0
-    """Updates on plain batches, before the pool begins."""
+    """Updates on plain batches before the pool begins."""
     growing_updates: int = 0
-    """First updates, over which T's range grows to --min-steps and --max-steps; 0 starts with the whole."""
+    """Updates at the start over which T's range grows to --min-steps and --max-steps; 0 starts with all of it."""
     first_min_steps: int = 0
     """Fewest NCA steps of the first batch, where T's range grows."""
     first_max_steps: int = 0

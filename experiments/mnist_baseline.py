@@ -4,7 +4,7 @@
     python -m experiments.mnist_baseline --preset cpu       scikit-learn's digits, a minute or two on two cores
 
 IWELBO with 128 samples on the test set: not given in the paper, -83.88 and -84.64 in two versions of the reproduction
-study. Ours: README.
+study. Ours: docs/results.md.
 """
 
 from experiments import cli, pictures

@@ -36,7 +36,7 @@ class Options:
     limit: int = 100
     """Test images, evenly spread, whose bound is compared."""
     num_samples: int = 128
-    """Importance samples an image."""
+    """Importance samples per image."""
     data_dir: Path | None = None
     """Folder with the dataset's official files; None looks in $VNCA_DATA_DIR, then /kaggle/input."""
     pretrained: Path = pretrained_models.FOLDER

@@ -24,11 +24,11 @@ class ResilienceConfig:
     """What is measured of stability and healing."""
 
     num_states: int = 1000
-    """Test images whose states are grown, damaged and followed."""
+    """Test images to grow, damage and follow."""
     stability_steps: int = 1000
-    """NCA steps that they are followed for."""
+    """NCA steps to follow each state for."""
     step_counts: tuple[int, ...] = (16, 32, 40, 48, 56, 64, 96, 128, 256)
-    """Numbers of steps T at which the IWELBO is taken."""
+    """Numbers of steps T to take the IWELBO at."""
     step_count_images: int = 100
     """Test images of each of these."""
     step_count_samples: int = 16

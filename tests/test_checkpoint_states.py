@@ -89,12 +89,12 @@ def test_damaged_checkpoints(tmp_path, damage):
     checkpoints = Checkpoints(tmp_path, keep=2)
     said = r"The checkpoint {} cannot be read \(it is damaged, or of another model: \w+\); remove that folder to {}, "
     said += r"or choose another --name\."
-    wanted = said.format(re.escape(str(tmp_path / "2")), "go on from the one before it")
+    wanted = said.format(re.escape(str(tmp_path / "2")), "resume from the one before it")
     assert re.fullmatch(wanted, restoring_refused(checkpoints, state_of(0)))
     checkpoints.close()
     shutil.move(tmp_path / "1", tmp_path / "elsewhere")  # now it is the only one
     checkpoints = Checkpoints(tmp_path, keep=2)
-    wanted = said.format(re.escape(str(tmp_path / "2")), "begin anew")
+    wanted = said.format(re.escape(str(tmp_path / "2")), "start again")
     assert re.fullmatch(wanted, restoring_refused(checkpoints, state_of(0)))
     checkpoints.close()
     shutil.move(tmp_path / "elsewhere", tmp_path / "1")

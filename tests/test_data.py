@@ -116,7 +116,7 @@ def test_sizes():
         with pytest.raises(InputError) as error:
             data.load(name, size=size)
         assert str(error.value) == (
-            f"{name} was asked for in {size}x{size} pixels, but comes in {sizes} only: ask for that or for none."
+            f"{name} was asked for in {size}x{size} pixels, but comes in {sizes} only: choose one of these."
         )
     assert np.array_equal(data.load("digits", size=8).train, digits.load().train)
 

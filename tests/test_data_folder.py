@@ -1,4 +1,4 @@
-"""One's own folder of pictures: pixels by hand, a split that only contents decide, a cache that notices changes."""
+"""Your own folder of pictures: pixels by hand, a split that only contents decide, a cache that notices changes."""
 
 import hashlib
 import io
@@ -213,7 +213,7 @@ def refused(name: str = "folder", **options) -> str:
 
 def test_no_folder(tmp_path):
     for name in ("folder", "folder_binary", "folder_binary:cats"):
-        wanted = f"The dataset {name.partition(':')[0]} is a folder of your own: name it with --data-dir."
+        wanted = f"The dataset {name.partition(':')[0]} reads your own folder of pictures: name it with --data-dir."
         assert refused(name) == wanted
     for path, what in ((tmp_path / "nowhere", "does not exist"), (write(tmp_path / "file.png", b""), "is no folder")):
         assert refused(data_dir=path) == (
@@ -244,7 +244,7 @@ def test_too_few_pictures(tmp_path):
 
 def test_sizes(pictures):
     sizes = "512x512, 256x256, 128x128, 64x64, 32x32, 16x16, 8x8 or 4x4"
-    wanted = f"folder was asked for in 28x28 pixels, but comes in {sizes} only: ask for that or for none."
+    wanted = f"folder was asked for in 28x28 pixels, but comes in {sizes} only: choose one of these."
     assert refused(size=28, data_dir=pictures) == wanted
     with pytest.raises(InputError) as error:
         data.load_padded("folder", 28, data_dir=pictures)

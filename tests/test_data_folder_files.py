@@ -119,7 +119,7 @@ def test_closed_folders_are_named(pictures):
     (pictures / "b" / "deep").mkdir()
     with modes.closed(pictures / "b" / "deep"), modes.closed(pictures / "c"):
         assert refused(pictures) == (
-            f"Not all of {pictures} can be read, for want of {pictures}/b/deep (Permission denied), {pictures}/c "
+            f"Not all of {pictures} can be read, because of {pictures}/b/deep (Permission denied), {pictures}/c "
             "(Permission denied): allow it, or move that away."
         )
     path = pictures / "a" / "picture 0.png"

@@ -102,7 +102,9 @@ def test_fewest_impossible_pixels_where_none_is_possible():
 
 
 def test_more_binary_than_grey_images():
-    with pytest.raises(InputError, match="^2 binary images were given for 1 grey ones, but there must not be more.$"):
+    with pytest.raises(
+        InputError, match="^2 binary images were given for 1 grey ones; give at least as many grey ones.$"
+    ):
         match(np.zeros((2, 4), np.uint8), np.zeros((1, 4), np.uint8))
 
 

@@ -152,7 +152,7 @@ def test_cells_too_small_for_the_likelihood():
     with pytest.raises(InputError) as error:
         skeleton(image_channels=3, latent_size=2)
     assert str(error.value) == (
-        "`latent_size` is 2, but a cell must hold the likelihood's 3 parameters a pixel; give a larger `latent_size`."
+        "`latent_size` is 2, but a cell must hold the likelihood's 3 parameters per pixel; give a larger `latent_size`."
     )
     assert skeleton(image_channels=3, latent_size=3).latent_size == 3
 

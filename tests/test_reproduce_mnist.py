@@ -1,4 +1,4 @@
-"""benchmarks/reproduce_mnist.sh in miniature: stopped, gone on with from a copy of its folder, and packed."""
+"""benchmarks/reproduce_mnist.sh in miniature: stopped, resumed from a copy of its folder, and packed."""
 
 import json
 import os

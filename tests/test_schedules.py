@@ -167,7 +167,7 @@ def test_a_run_with_all_schedules_goes_on_to_the_same_bits(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"warmup_updates": -1}, "`warmup_updates` is -1, but must not be negative."),
+        ({"warmup_updates": -1}, "`warmup_updates` is -1, but must be at least 0."),
         ({"ema_decay": 1.0}, "`ema_decay` is 1.0, but must be at least 0 and below 1."),
     ],
 )

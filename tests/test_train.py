@@ -207,7 +207,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(uninterrupted, tmp_path, 
         tiny_training.run(tmp_path, 150, report=stop, report_every=40, checkpoint_minutes=5.0)
     step = steps_in(tmp_path)
     assert 40 < step < 150
-    assert str(stopped.value) == f"Stopped at update {step}, which is saved; the same command goes on from there."
+    assert str(stopped.value) == f"Stopped at update {step}, which is saved; the same command resumes it."
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(step)]
     assert [signal.getsignal(each) for each in STOPPING] == handlers
     assert_same(tiny_training.run(tmp_path, 150), uninterrupted[1])
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
         ({"chunk_size": 0}, "`chunk_size` is 0, but must be positive."),
         ({"report_every": -1}, "`report_every` is -1, but must be positive."),
         ({"keep_checkpoints": 0}, "`keep_checkpoints` is 0, but must be positive."),
-        ({"checkpoint_minutes": -0.5}, "`checkpoint_minutes` is -0.5, but must not be negative."),
+        ({"checkpoint_minutes": -0.5}, "`checkpoint_minutes` is -0.5, but must be at least 0."),
         ({"max_minutes": 0.0}, "`max_minutes` is 0.0, but must be positive."),
         ({"seed": -1}, "`seed` is -1, but must be from 0 to 4294967295."),
         ({"seed": 2**32}, "`seed` is 4294967296, but must be from 0 to 4294967295."),

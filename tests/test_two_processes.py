@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # each process compil
 SCRIPT = two_processes.__file__
 GONE = (
     "another process of this run has ended or cannot be reached; start all processes again with the same command, and "
-    "they go on from the newest checkpoint."
+    "they resume from the newest checkpoint."
 )
 
 
@@ -119,7 +119,7 @@ def test_processes_that_are_ended(uninterrupted, tmp_path, number, victims):
     saved = [int(path.name) for path in (run_folder / "checkpoints").iterdir() if path.name.isdigit()]
     if number == signal.SIGTERM:
         assert [one.code for one in ended] == [75, 75]
-        sentence = f"Stopped at update {step}, which is saved; the same command goes on from there."
+        sentence = f"Stopped at update {step}, which is saved; the same command resumes it."
         assert ended[0].stderr.splitlines()[-1] == sentence and "Stopped" not in ended[1].stderr
         assert max(saved) == step
     else:

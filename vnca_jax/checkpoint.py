@@ -106,7 +106,7 @@ class Checkpoints:
             before = any(other != step for other in self._manager.all_steps())
             raise InputError(
                 f"The checkpoint {path} cannot be read (it is damaged, or of another model: {type(error).__name__}); "
-                f"remove that folder to {'go on from the one before it' if before else 'begin anew'}, or choose "
+                f"remove that folder to {'resume from the one before it' if before else 'start again'}, or choose "
                 "another --name."
             ) from error
         return _unflatten(saved, like)
@@ -231,7 +231,7 @@ def import_model(path: Path, *, compute: Compute | None = None) -> tuple[Any, di
 
 
 def pretrained(name: str) -> Any:
-    """The trained model called `name` that comes with the project, or for want of one `name`_small.
+    """The trained model called `name` that comes with the project, or, if there is none, `name`_small.
 
     Raises InputError, which lists the names, where there is neither, and for a damaged file.
     """

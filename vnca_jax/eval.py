@@ -165,9 +165,9 @@ class Options:
     ckpt: Path
     """A model.eqx, or a run directory that holds one."""
     num_samples: int = 128
-    """Importance samples an image, K."""
+    """Importance samples per image, K."""
     limit: int | None = None
-    """Evaluate only so many test images, evenly spread over the test set; None is all."""
+    """Number of test images to evaluate, evenly spread over the test set; None takes all."""
     num_steps: int | None = None
     """NCA steps T of a non-doubling model; None is the number in its file (48, the mean of 32 to 64, for MNIST)."""
     seed: int = 0
@@ -177,13 +177,13 @@ class Options:
     data_dir: Path | None = None
     """Folder with the dataset's official files, or your own pictures; None looks in $VNCA_DATA_DIR, /kaggle/input."""
     num_devices: int | None = None
-    """Devices to use; None is all that JAX sees."""
+    """Number of devices; None takes all that JAX sees."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Write the results to this file too."""
     compute_dtype: compute.ComputeDtype = "auto"
     """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
     distributed: bool = False
-    """This is one of several processes that evaluate together; SLURM's tasks and a TPU slice's hosts need no flag."""
+    """Evaluate together with other processes; SLURM's tasks and a TPU slice's hosts need no flag."""
 
 
 def main(options: Options) -> Evaluation:

@@ -22,7 +22,7 @@ GOODBYE_SECONDS = 5  # for the others to hear why this process ends
 
 GONE = (
     "another process of this run has ended or cannot be reached; start all processes again with the same command, and "
-    "they go on from the newest checkpoint."
+    "they resume from the newest checkpoint."
 )
 ABORTED = f"JAX has aborted this process, most likely because {GONE}"
 LATE = (

@@ -84,7 +84,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield Path(inside), subfolders, sorted(names)
     if closed:
         named = ", ".join(f"{error.filename} ({reason(error)})" for error in closed)
-        raise InputError(f"Not all of {folder} can be read, for want of {named}: allow it, or move that away.")
+        raise InputError(f"Not all of {folder} can be read, because of {named}: allow it, or move that away.")
 
 
 def read_bytes(path: Path, otherwise: str = "replace it") -> bytes:
@@ -130,7 +130,7 @@ def remedy_of_writing(error: OSError) -> str:
     """What to do where a run cannot be written, by what the operating system says."""
     if error.errno in FULL:
         return "free some space"
-    return "allow it" if error.errno in CLOSED else "see to it that it can be"
+    return "allow it" if error.errno in CLOSED else "make it writable"
 
 
 def _mode(path: Path) -> int | None:

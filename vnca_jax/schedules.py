@@ -1,6 +1,6 @@
 """What changes while a model trains: the learning rate, the weight of the KL, the range of T.
 
-All are functions of the step alone, which is part of the training state, so a resumed run goes on with the same values.
+All are functions of the step alone, which is part of the training state, so a resumed run has the same values.
 """
 
 import dataclasses

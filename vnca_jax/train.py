@@ -45,27 +45,27 @@ class TrainConfig:
     """How a model is trained; the defaults are the paper's (section 3)."""
 
     num_updates: int = 100_000
-    """Gradient updates in all; a resumed run may ask for more."""
+    """Gradient updates in total; a resumed run may ask for more."""
     batch_size: int = 32
-    """Images an update, over all devices."""
+    """Images per update, over all devices."""
     learning_rate: float = 1e-4
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     cooldown_updates: int = 0
-    """Last updates, over which the learning rate falls to zero; 0 keeps it constant, as the paper does."""
+    """Updates at the end over which the learning rate falls to zero; 0 keeps it constant, as in the paper."""
     seed: int = 0
-    """The one seed, of parameters, order of the data and noise."""
+    """Seed of everything: parameters, order of the data, noise."""
     chunk_size: int | None = None
-    """Images whose gradient a device computes at once, which sets memory; None is 0.5 GiB's worth on CPU, else all."""
+    """Images whose gradient a device computes at once, to set memory; None is 0.5 GiB's worth on CPU, else all."""
     report_every: int = 5_000
-    """Updates between reports (pictures of samples and reconstructions)."""
+    """Updates between reports (pictures, and the page report.html)."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints."""
     keep_checkpoints: int = 2
-    """Newest checkpoints that are kept."""
+    """Checkpoints to keep, the newest ones."""
     max_minutes: float | None = None
-    """Minutes after which training saves and stops, with exit code 75; the same command goes on from there."""
+    """Minutes after which training saves and stops, with exit code 75; the same command resumes it."""
     warmup_updates: int = 0
-    """First updates, over which the learning rate rises linearly from zero; 0 starts with the whole."""
+    """Updates at the start over which the learning rate rises linearly from zero; 0 starts with all of it."""
     cooldown_shape: Shape = "linear"
     """How the learning rate falls over the last updates."""
     ema_decay: float = 0.0
@@ -85,7 +85,7 @@ class TrainConfig:
             )
         for name in ("checkpoint_minutes", "warmup_updates"):
             if not getattr(self, name) >= 0:
-                raise InputError(f"`{name}` is {getattr(self, name)}, but must not be negative.")
+                raise InputError(f"`{name}` is {getattr(self, name)}, but must be at least 0.")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"`ema_decay` is {self.ema_decay}, but must be at least 0 and below 1.")
         _check_seed(self.seed)
@@ -124,7 +124,7 @@ def fit(
     key: PRNGKeyArray | None = None,
     report: Callable[[int, Any], dict[str, float] | None] | None = None,
 ) -> TrainState:
-    """Trains `model` for `config.num_updates` updates, or goes on from the newest checkpoint in `directory`.
+    """Trains `model` for `config.num_updates` updates, or resumes from the newest checkpoint in `directory`.
 
     All devices are used unless a `mesh` is given, and the key of `config.seed` unless a `key` is. The result does not
     depend on interruptions, and on the number of devices only through the order of sums. Metrics and checkpoints go to
@@ -167,7 +167,7 @@ def fit(
                 if reporting:
                     _report(report, step, state, metrics)
                 if stopping and step < config.num_updates:
-                    raise Stopped(f"Stopped at update {step}, which is saved; the same command goes on from there.")
+                    raise Stopped(f"Stopped at update {step}, which is saved; the same command resumes it.")
     finally:
         for opened in (source, metrics, checkpoints):
             if opened:

@@ -105,7 +105,7 @@ UPDATE_NETWORKS: dict[str, Callable[..., UpdateNetwork]] = {
 
 
 def register(name: str, factory: Callable[..., UpdateNetwork]) -> None:
-    """Adds an update network of one's own: `factory(cell_size, hidden_size, num_blocks, key=key)`, a class or function.
+    """Adds your own update network: `factory(cell_size, hidden_size, num_blocks, key=key)`, a class or function.
 
     A model's file keeps the name alone, so the program that reads it registers it too. Raises InputError if the name is
     taken; the same factory may come again.

@@ -30,7 +30,7 @@ from os import environ
 
 EXPERIMENT = environ.get("VNCA_EXPERIMENT", "mnist_doubling")  # a name from the table
 PRESET = environ.get("VNCA_PRESET", "paper")  # or cpu
-NAME = environ.get("VNCA_NAME", "")  # of the run; empty is the preset's. The same name goes on with a run
+NAME = environ.get("VNCA_NAME", "")  # of the run; empty is the preset's. The same name resumes a run
 MINUTES = environ.get("VNCA_MINUTES", "480")  # of training in this session, which Kaggle ends after 9 hours (TPU) or 12
 FLAGS = environ.get("VNCA_FLAGS", "")  # any others, as on the command line: "--beta 100 --limit 1000"
 REPOSITORY = environ.get("VNCA_REPOSITORY", "")  # git address of the project, needed if its files are not attached
@@ -63,7 +63,7 @@ import session
 session.install()
 
 # %% [markdown]
-# To go on with a run, attach the output of the session before (*Add Input*, *Your Work*, *Notebooks*): the run of that
+# To resume a run, attach the output of the session before (*Add Input*, *Your Work*, *Notebooks*): the run of that
 # experiment and name that has come furthest is copied here. When the time is up, training saves its state and stops.
 
 # %%

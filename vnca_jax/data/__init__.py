@@ -34,7 +34,7 @@ def load(
 ) -> Dataset:
     """The dataset called `name`, one of DATASETS, in images of `size` x `size` pixels, one of SIZES[name].
 
-    `data_dir` holds the official files, or one's own pictures, `cache_dir` (default $VNCA_CACHE_DIR, else
+    `data_dir` holds the official files, or your own pictures, `cache_dir` (default $VNCA_CACHE_DIR, else
     ~/.cache/vnca_jax) what is made from them, and `download` allows to fetch missing ones, of MNIST and its like only;
     the digits need none of these. Raises InputError for another name or size, and for files that are missing or wrong.
     """
@@ -59,7 +59,7 @@ def load(
 def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> Dataset:
     """The dataset called `name` in images of `image_size` pixels a side: in that size if it can be had, else padded.
 
-    One's own pictures, which can be had in many sizes, are never padded. Raises InputError as `load` and
+    Your own pictures, which come in many sizes, are never padded. Raises InputError as `load` and
     `Dataset.padded` do.
     """
     check_image_size(name, image_size)
@@ -70,7 +70,7 @@ def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> 
 
 
 def check_image_size(name: str, image_size: int) -> None:
-    """Raises InputError, before any file is read, where `load_padded` would for want of a size."""
+    """Raises InputError, before any file is read, where `load_padded` would because of a size."""
     name = folder.registered_name(name)
     if name in (folder.NAME, folder.BINARY_NAME) or image_size in SIZES.get(name, ()):
         _check(name, image_size)

@@ -84,5 +84,5 @@ def check_size(name: str, size: int, sizes: tuple[int, ...]) -> None:
         *others, last = (f"{allowed}x{allowed}" for allowed in sorted(sizes, reverse=True))
         possible = f"{', '.join(others)} or {last}" if others else last
         raise InputError(
-            f"{name} was asked for in {size}x{size} pixels, but comes in {possible} only: ask for that or for none."
+            f"{name} was asked for in {size}x{size} pixels, but comes in {possible} only: choose one of these."
         )

@@ -1,4 +1,4 @@
-"""One's own folder of pictures: `folder` in colours, `folder_binary` as black and white, in any size of SIZES.
+"""Your own folder of pictures: `folder` in colours, `folder_binary` as black and white, in any size of SIZES.
 
 The middle square of every picture is rescaled with pillow's antialiased bilinear filter, as CelebA's is; where a
 picture is transparent it shows white. Which pictures there are, and which of them are for testing: `folder_files`.
@@ -131,7 +131,7 @@ def test_digests(digests: set[bytes]) -> set[bytes]:
 
 def _existing(name: str, data_dir: Path | None) -> Path:
     if data_dir is None:
-        raise InputError(f"The dataset {name} is a folder of your own: name it with --data-dir.")
+        raise InputError(f"The dataset {name} reads your own folder of pictures: name it with --data-dir.")
     folder = paths.expanded(data_dir)
     if not paths.is_folder(folder):
         what = "is no folder" if paths.exists(folder) else "does not exist"

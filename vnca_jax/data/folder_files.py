@@ -1,4 +1,4 @@
-"""Which files in one's own folder are pictures, and which of its sub-folders split them.
+"""Which files in your own folder are pictures, and which of its sub-folders split them.
 
 Files count by their suffixes. Sub-folders called train and test, in any case, split the pictures; where there is a
 sub-folder val too it belongs to the training pictures, as it does in the other datasets, and takes the place of test

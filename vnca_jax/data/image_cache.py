@@ -35,7 +35,7 @@ def read_or_make(
     """The images (n, h, w, c) at `path`, mapped and not read; made from `read_image(i)`, called on threads, if missing.
 
     They are written to a hidden file beside `path`, which gets its name when all are there. After each block of
-    BLOCK_IMAGES a mark says how many are safely on the disk, and later calls go on from there. Of several processes
+    BLOCK_IMAGES a mark says how many are safely on the disk, and later calls resume from there. Of several processes
     one works and the others wait for it. Raises InputError if the disk is full or the folder cannot be written.
 
     Where `read_image` raises InputError the others are read all the same, and one InputError names all that cannot be

@@ -61,7 +61,7 @@ def match(binary: UInt8[np.ndarray, "n pixels"], grey: UInt8[np.ndarray, "m pixe
     """
     if len(binary) > len(grey):
         raise InputError(
-            f"{len(binary)} binary images were given for {len(grey)} grey ones, but there must not be more."
+            f"{len(binary)} binary images were given for {len(grey)} grey ones; give at least as many grey ones."
         )
     best, margin = _best(binary, grey)
     index = _assigned(binary, grey, best)

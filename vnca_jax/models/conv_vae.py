@@ -28,7 +28,7 @@ class ConvSizes:
     """
 
     image_size: int = 28
-    """Pixels a side; larger than the dataset's adds a zero border."""
+    """Pixels per side; a size above the dataset's adds a zero border."""
     latent_size: int = 128
     """Numbers in z."""
     encoder_width: int = 32

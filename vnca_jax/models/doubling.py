@@ -30,7 +30,7 @@ class DoublingSizes:
     hidden_size: int = 256
     """Channels inside the update network."""
     num_doublings: int = 4
-    """Doublings, K; images have 2^(K + 1) pixels a side."""
+    """Doublings, K; images have 2^(K + 1) pixels per side."""
     steps_per_doubling: int = 8
     """NCA steps before the first and after each doubling, M."""
     num_blocks: int = 4
@@ -55,14 +55,14 @@ class DoublingSizes:
 
     @property
     def image_size(self) -> int:
-        """Pixels a side, 2^(K + 1)."""
+        """Pixels per side, 2^(K + 1)."""
         return 2 ** (self.num_doublings + 1)
 
 
 class DoublingVNCA(VNCA):
     """The doubling VNCA (section 2): z on a 2x2 grid of cells, M steps, then K times a doubling and M steps.
 
-    Images have 2^(K + 1) pixels a side; the first channels of the final cells are the likelihood's parameters.
+    Images have 2^(K + 1) pixels per side; the first channels of the final cells are the likelihood's parameters.
     """
 
     encoder: Encoder

@@ -29,7 +29,7 @@ class NonDoublingSizes:
     """
 
     image_size: int = 28
-    """Pixels a side; larger than the dataset's adds a zero border."""
+    """Pixels per side; a size above the dataset's adds a zero border."""
     latent_size: int = 128
     """Numbers in z, and in a cell."""
     hidden_size: int = 128

@@ -46,6 +46,6 @@ def check_cell_size(cell_size: int, num_mixtures: int, image_channels: int) -> N
     num_parameters = make_likelihood(num_mixtures).num_parameters(image_channels)
     if num_parameters > cell_size:
         raise InputError(
-            f"`latent_size` is {cell_size}, but a cell must hold the likelihood's {num_parameters} parameters a pixel; "
-            "give a larger `latent_size`."
+            f"`latent_size` is {cell_size}, but a cell must hold the likelihood's {num_parameters} parameters per "
+            "pixel; give a larger `latent_size`."
         )

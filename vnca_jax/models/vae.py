@@ -53,7 +53,7 @@ class VAE(eqx.Module):
 
     @property
     def image_size(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
         return self.sizes.image_size
 
     @property
