@@ -95,15 +95,19 @@ def value_of(flag: str, arguments: list[str]) -> str | None:
     return arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else None
 
 
-def options_in_source(path: Path) -> set[str]:
-    """The flags of a module, from the fields of its class `Options`."""
+def options_in_source(path: Path, name: str = "Options") -> set[str]:
+    """The flags of a module, from the fields of its class `name` and of its base classes in modules beside it."""
     [options] = [
-        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef) and node.name == "Options"
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef) and node.name == name
     ]
+    found = set()
+    for base in options.bases:
+        module, _, inherited = ast.unparse(base).rpartition(".")
+        found |= options_in_source(path.with_name(f"{module}.py"), inherited)
     names = [
         node.target.id for node in options.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
-    return {f"--{name.replace('_', '-')}" for name in names}
+    return found | {f"--{name.replace('_', '-')}" for name in names}
 
 
 def all_flags() -> set[str]:
