@@ -34,7 +34,7 @@ class Options(side_by_side.CommonOptions):
     """Time a training step with pool and damage, and count what the pool moves; the defaults are the paper's sizes."""
 
     batch_size: int = 128
-    """Images a step; a multiple of 16, for half of it is shared by eight devices."""
+    """Images per step; a multiple of 16, for half of it is shared by eight devices."""
     num_steps: int = 48
     """Steps T of the automaton; the paper draws them from 32 to 64."""
     pool_size: int = 1024

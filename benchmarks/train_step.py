@@ -25,7 +25,7 @@ class Options(side_by_side.CommonOptions):
     """Time one training step of the doubling VNCA, ours beside PyTorch's; the defaults are the paper's sizes."""
 
     batch_size: int = 32
-    """Images a step."""
+    """Images per step."""
     repeats: int = 5
 
 

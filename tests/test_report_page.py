@@ -30,7 +30,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
+        given = {name: value or "" for name, value in attrs}
         self.addresses += [given[name] for name in ("src", "href", "srcset", "data", "action") if name in given]
         self._script = given.get("id", "") if tag == "script" else ""
         if tag == "tr":
