@@ -131,8 +131,8 @@ def prepare(tree: T, formulation: Formulation) -> T:
         layer = node.layer if isinstance(node, PreparedConvolution) else node
         if not isinstance(layer, Convolution):
             return node
-        transformed, suits = None, formulation == "winograd" and isinstance(layer, Conv)
-        if suits and _can_be_winograd(layer.weight, layer.stride, layer.padding):
+        transformed, wanted = None, formulation == "winograd"
+        if wanted and isinstance(layer, Conv) and _can_be_winograd(layer.weight, layer.stride, layer.padding):
             transformed = winograd.transform_kernel(layer.weight)
         return PreparedConvolution(layer, transformed, formulation)
 
