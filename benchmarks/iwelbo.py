@@ -39,7 +39,8 @@ def prepare_ours(options: Options, num_samples: int) -> side_by_side.Prepared:
     import jax.random as jr
 
     from vnca_jax import parallel
-    from vnca_jax.eval import decodes_at_once, make_bound
+    from vnca_jax.eval import make_bound
+    from vnca_jax.memory import decodes_at_once
     from vnca_jax.models import DoublingVNCA
 
     jax.config.update("jax_platforms", "cpu")

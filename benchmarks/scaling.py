@@ -25,8 +25,8 @@ from benchmarks.hardware import (
 )
 from benchmarks.step_counts import MEAN_STEPS, STRONG, WEAK, Counted, count_all
 from vnca_jax import paths
+from vnca_jax.compute import KEPT_SHARE
 from vnca_jax.errors import reported
-from vnca_jax.memory import KEPT_SHARE
 from vnca_jax.writing import write_text
 
 NUM_DEVICES = (1, *STRONG, WEAK)

@@ -21,9 +21,9 @@ from jax.sharding import Mesh, NamedSharding
 from benchmarks.flops import Operation, find_operations
 from benchmarks.hardware import BYTES_OF_ACTIVATION, Machine, Prediction, Work, predict
 from benchmarks.pool_traffic import count_program
-from vnca_jax import losses, memory, parallel, train
+from vnca_jax import bounds, losses, memory, parallel, train
 from vnca_jax import pool as pools
-from vnca_jax.compute import Compute
+from vnca_jax.compute import KEPT_SHARE, Compute
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
 from vnca_jax.step import TrainState, make_optimizer, make_steps
 
@@ -67,12 +67,12 @@ CASES = (
 class Counted:
     """What was counted: operations of a device by its number of images; bytes received by (devices, batch) and kind.
 
-    `kept_numbers` an image are kept for the gradient; a pool's state has `cell_bytes`, without a pool they are zero.
+    `kept_bytes` an image are kept for the gradient; a pool's state has `cell_bytes`, without a pool they are zero.
     """
 
     case: Case
     num_parameters: int
-    kept_numbers: int
+    kept_bytes: int
     cell_bytes: int
     operations: Mapping[int, Sequence[Operation]]
     compiled: Mapping[tuple[int, int], Mapping[str, int]]
@@ -123,8 +123,7 @@ class Counted:
 
     def recomputes(self, machine: Machine) -> bool:
         """Whether a device that has the paper's batch to itself has too little memory to keep all for the gradient."""
-        kept_bytes = memory.BYTES_A_NUMBER * self.kept_numbers * self.case.batch_size
-        return kept_bytes > memory.KEPT_SHARE * machine.memory_bytes
+        return self.kept_bytes * self.case.batch_size > KEPT_SHARE * machine.memory_bytes
 
 
 def make_step(case: Case, mesh: Mesh, batch_size: int) -> tuple[Any, tuple[Any, ...]]:
@@ -159,6 +158,24 @@ def shapes_of(case: Case, **changes: Any) -> Any:
     return eqx.filter_eval_shape(case.model, **{**case.arguments, **changes}, compute=COUNTED, key=jr.key(0))
 
 
+def kept_bytes(case: Case) -> int:
+    """What the gradient of one image keeps, of the most steps, in float32."""
+    model = shapes_of(case)
+
+    def loss(model, examples):
+        x, noise = examples
+        if not case.pool_states:
+            terms = bounds.elbo(model, x, noise)
+            return -terms.elbo.mean(), terms
+        mean, log_variance = model.encode(x)
+        most = model.sizes.max_steps
+        cells = model.steps(model.seed(bounds.reparameterize(mean, log_variance, noise)), most, max_steps=most)
+        return -model.likelihood.log_prob(model.parameters(cells), x).mean(), cells
+
+    shapes = (model.image_size, model.image_size, model.image_channels), (model.latent_size,)
+    return memory.kept_bytes(loss, model, tuple(jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes))
+
+
 def count_operations(case: Case, num_images: int) -> list[Operation]:
     """The dots and convolutions of one device's step on so many images, as accelerators compute them."""
     take_steps, arguments = make_step(case, parallel.make_mesh(1), num_images)
@@ -180,7 +197,7 @@ def count(case: Case) -> Counted:
     counted = Counted(
         case,
         sum(leaf.size for leaf in jax.tree.leaves(model)),
-        model.trajectory_size,
+        kept_bytes(case),
         state_bytes if case.pool_states else 0,
         {n: count_operations(case, n) for n in images},
         {place: count_moved(case, *place) for place in places},

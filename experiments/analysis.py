@@ -18,8 +18,9 @@ from jaxtyping import Float, Shaped, UInt8
 
 from experiments import cli
 from experiments.cli import Preset
-from vnca_jax import data, parallel, paths
+from vnca_jax import data, memory, parallel, paths
 from vnca_jax.checkpoint import import_model
+from vnca_jax.compute import choose
 from vnca_jax.data import Dataset
 from vnca_jax.errors import InputError
 from vnca_jax.run_directory import check_name, claim
@@ -167,9 +168,12 @@ def _load(experiment: str, given: Sequence[Path], run: RunConfig) -> list[Traine
 
 
 def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."]) -> Any:
-    """`function` of so many rows at a time that memory suffices, its results joined on the host."""
-    count, results = len(arrays[0]), []
-    for index, _ in parallel.batches(count, IMAGES_AT_ONCE):
+    """`function` of so many rows at a time as fit a CPU's cache, at most IMAGES_AT_ONCE, joined on the host."""
+    count, results, size = len(arrays[0]), [], IMAGES_AT_ONCE
+    if cache_bytes := choose().cache_bytes:
+        first = tuple(array[:1] for array in arrays)
+        size = min(size, memory.at_once(lambda _, rows: function(*rows), None, first, cache_bytes))
+    for index, _ in parallel.batches(count, size):
         results.append(jax.tree.map(np.asarray, function(*(array[index] for array in arrays))))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 

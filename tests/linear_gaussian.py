@@ -4,8 +4,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from vnca_jax.compute import Compute
+
 W = np.array([[1.0, 0.8], [1.0, -0.8], [1.0, 0.0]])  # orthogonal columns: the posterior's covariance is diagonal
 S = 0.5
+EVERYTHING = Compute("float32", "lax")  # at once, and kept
 IMAGE_SHAPE = (1, 3, 1)
 COVARIANCE = W @ W.T + S**2 * np.eye(3)
 PRECISION = 1 + (W**2).sum(axis=0) / S**2  # of the exact posterior, whose mean is W^T x / s^2 / PRECISION
@@ -31,20 +34,14 @@ class LinearGaussian(eqx.Module):
     log_variance: jnp.ndarray
     likelihood: GaussianPixels
     latent_size: int = eqx.field(static=True, default=2)
+    compute: Compute = eqx.field(static=True)
 
-    def __init__(self, to_mean=POSTERIOR, log_variance=POSTERIOR_LOG_VARIANCE):
+    def __init__(self, to_mean=POSTERIOR, log_variance=POSTERIOR_LOG_VARIANCE, compute=EVERYTHING):
+        self.compute = compute
         self.decoder = jnp.asarray(W, jnp.float32)
         self.to_mean = jnp.asarray(to_mean, jnp.float32)
         self.log_variance = jnp.asarray(log_variance, jnp.float32)
         self.likelihood = GaussianPixels()
-
-    @property
-    def trajectory_size(self):
-        return 5
-
-    @property
-    def recomputed_size(self):
-        return 2
 
     def encode(self, x):
         mean = x.reshape(*x.shape[:-3], 3) @ self.to_mean

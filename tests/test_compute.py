@@ -1,5 +1,6 @@
 """How a model computes: chosen by the device, known to jit, in no file; and bfloat16 inside the steps, by hand."""
 
+import dataclasses
 import types
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_training
 
-from vnca_jax import automaton, compute, conv, data, metrics, parallel, update_networks
+from vnca_jax import automaton, compute, conv, cpu_cache, data, metrics, parallel, update_networks
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.compute import Compute, Device
 from vnca_jax.errors import InputError
@@ -42,20 +43,33 @@ def rounded(x):
 )
 def test_chosen_by_the_device(platform, capability, dtype, formulation, monkeypatch):
     device = types.SimpleNamespace(platform=platform, device_kind="a kind", compute_capability=capability)
-    described = compute.describe(device)
-    assert described == Device(platform, "a kind", described.capability)
-    assert compute.choose(described) == Compute(dtype, formulation)
-    monkeypatch.setattr(jax, "devices", lambda: [device])
-    assert compute.choose() == compute.choose(dtype="auto") == Compute(dtype, formulation)
-    assert compute.choose(dtype="float32") == Compute("float32", formulation)
-    assert compute.choose(dtype="bfloat16") == Compute("bfloat16", formulation)
+    found = compute.choose(compute.describe(device))
+    assert (found.dtype, found.formulation, found.recompute) == (dtype, formulation, False)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert compute.choose() == compute.choose(dtype="auto") == found
+    for chosen in ("float32", "bfloat16"):
+        assert compute.choose(dtype=chosen) == dataclasses.replace(found, dtype=chosen)
+
+
+def test_room_by_the_device():
+    """A CPU's cache, and half of an accelerator's memory, as JAX tells it or as described; 8 GiB where none does."""
+    stats = {"bytes_limit": 40 << 30}
+    told = types.SimpleNamespace(platform="gpu", device_kind="a kind", memory_stats=lambda: stats)
+    silent = types.SimpleNamespace(platform="tpu", device_kind="a kind")
+    assert compute.choose(compute.describe(told)).kept_bytes == 20 << 30
+    assert compute.choose(compute.describe(silent)).kept_bytes == 4 << 30
+    assert compute.choose(Device("tpu", memory_bytes=16 << 30)).kept_bytes == 8 << 30
+    assert compute.choose(Device("tpu", memory_bytes=16 << 30)).cache_bytes is None
+    assert compute.choose(Device("cpu", cache_bytes=1 << 19)).cache_bytes == 1 << 19
+    assert compute.choose(Device("cpu")).cache_bytes == cpu_cache.USUAL_BYTES
+    assert compute.choose().cache_bytes == cpu_cache.second_level_bytes()
 
 
 def test_of_a_device_that_is_not_at_hand():
     """A model built for it, and what it compiles, has that device's settings."""
     v5e = Device("tpu", "TPU v5 lite")
     model = tiny_training.tiny_vnca(compute=compute.choose(v5e))
-    assert model.compute == Compute("bfloat16", "lax")
+    assert (model.compute.dtype, model.compute.formulation) == ("bfloat16", "lax")
     program = jax.jit(lambda model, z: model.decode(z)).lower(model, jnp.zeros((1, 4))).as_text()
     assert "stablehlo.convolution" in program and "bf16" in program
 

@@ -162,11 +162,3 @@ def test_refused_image_sizes(image_size, depth, above):
     assert str(error.value) == (
         f"`image_size` is {image_size}, but with `encoder_depth` {depth} it must be an even number above {above}."
     )
-
-
-def test_sizes_in_memory():
-    """25 neighbours of each pixel for the last convolution; 42 = 25 + 12.5 + 2 + 2, rounded up, of each inner cell."""
-    model = skeleton(**SIZES)
-    assert model.activation_size == 6 * 6 * 25 * 3
-    assert model.trajectory_size == 8 * 8 * 42 * 3
-    assert skeleton().trajectory_size == 1_376_256

@@ -31,6 +31,7 @@ ORDER = [
     "processes",
     "joining",
     "parallel",
+    "cpu_cache",
     "compute",
     "winograd",
     "conv",

@@ -1,5 +1,7 @@
 """A loss over chunks against the same loss at once; the ELBO's loss against the bound's terms by hand."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -8,13 +10,14 @@ import pytest
 from linear_gaussian import POSTERIOR, LinearGaussian, S, W, images, log_normal
 
 from vnca_jax import bounds, losses, memory
+from vnca_jax.compute import Compute
 
 VARIANCE = np.array([0.2, 0.9])
 N = 6
 
 
-def make_model(to_mean=1.2 * POSTERIOR):
-    return LinearGaussian(to_mean, np.log(VARIANCE))
+def make_model(to_mean=1.2 * POSTERIOR, **changes):
+    return LinearGaussian(to_mean, np.log(VARIANCE), **changes)
 
 
 def examples():
@@ -79,20 +82,22 @@ def test_mean_over_chunks(chunk_size, used, gradient_at_once):
     assert jax.jit(lambda model: tripled_mean(model)[0])(model) == pytest.approx(float(value), rel=1e-6)
 
 
-@pytest.mark.parametrize(("num_bytes", "used"), [(1, 1), (2 * 20, 2), (4 * 20 - 1, 3), (5 * 20, 3), (6 * 20, 6)])
-def test_chunk_that_memory_has_room_for(num_bytes, used, monkeypatch):
-    """An example of the toy keeps 5 numbers of 4 bytes."""
-    monkeypatch.setattr(memory, "CPU_BYTES", num_bytes)
+@pytest.mark.parametrize(("share", "used"), [(0.01, 1), (2, 2), (3.99, 3), (5, 3), (6, 6)])
+@pytest.mark.parametrize("what", ["kept_bytes", "cache_bytes"])
+def test_chunk_that_suits(what, share, used, monkeypatch):
+    """As many examples as a device may keep, or as its cache holds of one operation, lowered to a divisor of six."""
+    monkeypatch.setattr(memory, "OF_WEIGHTS", 0)
     sizes = []
 
     def chunk_loss(model, chunk):
         sizes.append(len(chunk[0]))
-        return chunk[0].mean(), chunk[1]
+        return negative_elbo(model, chunk)
 
-    model = make_model()
+    each = memory.kept_bytes(negative_elbo, make_model(), examples()) if what == "kept_bytes" else 4 * (3 + 2)
+    room: Any = {"cache_bytes": 1 << 20} | {what: int(share * each)}
+    model = make_model(compute=Compute("float32", "lax", **room))
     value, _ = jax.eval_shape(lambda: losses.mean_over_chunks(chunk_loss, model, examples(), None))
-    assert model.trajectory_size == 5
-    assert (value.shape, set(sizes)) == ((), {used})
+    assert (value.shape, sizes[-1]) == ((), used)
 
 
 def test_keys_depend_on_the_index_alone():

@@ -176,13 +176,3 @@ def test_colours():
     assert paper.image_size == 64
     encoder = (3 * 32 * 25 + 32) + 51_264 + 204_928 + 819_456 + 3_277_312 + (4 * 4 * 512 * 512 + 512)
     assert count(paper) == encoder + 1_182_208 == 9_732_416
-
-
-def test_sizes_in_memory():
-    model = skeleton(**SIZES)
-    assert model.activation_size == 8 * 8 * 5
-    # 3 steps on 4, 16 and 64 cells; of each 2 x 5 numbers and, for the block and before it, 2 x 4 each
-    assert model.trajectory_size == 3 * (4 + 16 + 64) * (5 + 5 + 2 * 4 + 2 * 4)
-    assert skeleton(**SIZES | {"hidden_size": 7}).activation_size == 8 * 8 * 7
-    assert skeleton().activation_size == 32 * 32 * 256
-    assert skeleton().trajectory_size == 8 * 1364 * 3072

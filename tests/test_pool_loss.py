@@ -12,6 +12,7 @@ import tiny_training
 from tiny_training import fit_pooled, numbers, tiny_nondoubling
 
 from vnca_jax import bounds, losses, metrics, parallel, pool, train
+from vnca_jax.compute import Compute
 from vnca_jax.losses import Batch, pool_loss
 
 compile_once = pytest.fixture(scope="module")(tiny_training.compile_once)
@@ -33,7 +34,7 @@ class Linear(eqx.Module):
     a: jax.Array
     w: jax.Array
     likelihood = Unit()
-    latent_size, trajectory_size, recomputed_size = 1, 1, 1
+    latent_size, compute = 1, Compute("float32", "lax")
     sizes = types.SimpleNamespace(min_steps=3, max_steps=3)
 
     def encode(self, x):

@@ -19,12 +19,16 @@ from typing import Any, Literal, get_args
 
 import jax
 
+from vnca_jax import cpu_cache
 from vnca_jax.errors import InputError
 
 Formulation = Literal["winograd", "gather", "lax"]
 FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
 Dtype = Literal["float32", "bfloat16"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]  # what a user says; auto is the one that the device is good at
+CPU_KEPT_BYTES = 1 << 29  # of activations that a CPU keeps for the gradient
+KEPT_SHARE = 0.5  # of an accelerator's memory, likewise; the rest is for parameters, data and temporary arrays
+UNKNOWN_BYTES = 8 << 30  # of memory, for an accelerator that does not tell
 AMPERE = (8, 0)  # the compute capability since which NVIDIA's GPUs have bfloat16
 
 
@@ -33,11 +37,15 @@ class Compute:
     """What decides how a model's numbers are computed, but not what they stand for: no part of its file.
 
     With `recompute` an automaton's step keeps its first cells only, and the rest is computed again for the gradient.
+    `kept_bytes` is what a device may keep for the gradient, None as much as there is. `cache_bytes` is what one
+    operation should work on, where examples that fit a cache are faster than many at once, else None.
     """
 
     dtype: Dtype
     formulation: Formulation
     recompute: bool = False
+    kept_bytes: int | None = None
+    cache_bytes: int | None = None
 
     def __post_init__(self):
         for what, value, known in (
@@ -52,12 +60,15 @@ class Compute:
 class Device:
     """A device in words, which need not be at hand: its `platform` is cpu, gpu or tpu, its `kind` what JAX calls it.
 
-    `capability` is the compute capability of an NVIDIA GPU; None is one that has bfloat16.
+    `capability` is the compute capability of an NVIDIA GPU; None is one that has bfloat16. `memory_bytes` is the memory
+    of an accelerator and `cache_bytes` the second-level cache of a CPU; None is not known.
     """
 
     platform: str
     kind: str = ""
     capability: tuple[int, int] | None = None
+    memory_bytes: int | None = None
+    cache_bytes: int | None = None
 
 
 def describe(device: Any) -> Device:
@@ -67,16 +78,26 @@ def describe(device: Any) -> Device:
         major, _, minor = str(getattr(device, "compute_capability", "")).partition(".")
         if major.isdigit() and minor.isdigit():  # AMD's name their chip; those that JAX supports have bfloat16
             capability = int(major), int(minor)
-    return Device(device.platform, device.device_kind, capability)
+    cache_bytes = cpu_cache.second_level_bytes() if device.platform == "cpu" else None
+    return Device(device.platform, device.device_kind, capability, _memory_bytes(device), cache_bytes)
+
+
+def _memory_bytes(device):
+    try:
+        return (device.memory_stats() or {}).get("bytes_limit")
+    except Exception:  # of many types: a device of another process, or of a topology, has no memory at hand
+        return None
 
 
 def choose(device: Device | None = None, *, dtype: ComputeDtype = "auto") -> Compute:
     """What suits `device`, JAX's default one if it is None; in the type `dtype` unless that is auto."""
     if device is None:
-        device = describe(jax.devices()[0])
+        device = describe(jax.local_devices()[0])
     if dtype == "auto":
         dtype = "bfloat16" if _has_bfloat16(device) else "float32"
-    return Compute(dtype, "winograd" if device.platform == "cpu" else "lax")
+    if device.platform == "cpu":
+        return Compute(dtype, "winograd", False, CPU_KEPT_BYTES, device.cache_bytes or cpu_cache.USUAL_BYTES)
+    return Compute(dtype, "lax", False, int(KEPT_SHARE * (device.memory_bytes or UNKNOWN_BYTES)))
 
 
 def _has_bfloat16(device):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from vnca_jax import bounds, compute, data, joining, models, parallel, paths, processes
+from vnca_jax import bounds, compute, data, joining, memory, models, parallel, paths, processes
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -24,8 +24,6 @@ from vnca_jax.run_directory import check_can_be_written
 from vnca_jax.train import split_seed
 from vnca_jax.writing import write_json
 
-DECODE_BYTES = {"cpu": 1 << 25}  # of the largest activation, for latents that are decoded at once
-DEFAULT_DECODE_BYTES = 1 << 30
 LABELS = {
     "iwelbo": "IWELBO",
     "elbo": "ELBO",
@@ -94,7 +92,7 @@ def evaluate(
         if value < smallest:
             raise InputError(f"{name} is {value}, but must be at least {smallest}.")
     started_at = time.monotonic()
-    at_once = decodes_at_once(model)
+    at_once = memory.decodes_at_once(model)
     chunk_size = max(
         divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
     )
@@ -123,12 +121,6 @@ def evaluate(
         num_steps=model.num_steps if isinstance(model, models.NonDoublingVNCA) else None,
         compute_dtype=model.compute.dtype,
     )
-
-
-def decodes_at_once(model: Any) -> int:
-    """How many latents the backend has memory to decode at once."""
-    budget = DECODE_BYTES.get(jax.default_backend(), DEFAULT_DECODE_BYTES)
-    return max(1, budget // (4 * model.activation_size))
 
 
 def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:

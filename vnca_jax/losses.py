@@ -159,11 +159,11 @@ def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int 
 
     The gradient with respect to the model is summed chunk by chunk while the value is computed, so that memory is set
     by the chunk and not by the batch. `chunk_size` is lowered until it divides the examples; None stands for what
-    `memory.plan` has room for, with the steps computed again where it says so. Only the value has a gradient, and only
-    with respect to the model.
+    `memory.plan` finds to suit the device, with the steps computed again where it says so. Only the value has a
+    gradient, and only with respect to the model.
     """
     num_examples = len(jax.tree.leaves(examples)[0])
-    chunk_size, recompute = memory.plan(model, num_examples, chunk_size=chunk_size)
+    chunk_size, recompute = memory.plan(loss, model, examples, chunk_size=chunk_size)
     if recompute:
         loss = memory.recomputing(loss)
     num_chunks = num_examples // chunk_size

@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from vnca_jax import automaton, bounds, parallel
+from vnca_jax import automaton, bounds, memory, parallel
 
-IMAGES_AT_ONCE = 125  # on each device
+IMAGES_AT_ONCE = 125  # on each device, at most
 
 
 class Readings(NamedTuple):
@@ -87,7 +87,8 @@ def measure(
     )
     model = parallel.place(model, mesh)
     parts = []
-    size = min(IMAGES_AT_ONCE, -(-len(images) // mesh.size)) * mesh.size
+    at_once = min(IMAGES_AT_ONCE, memory.decodes_at_once(model))
+    size = min(at_once, -(-len(images) // mesh.size)) * mesh.size
     for index, _ in parallel.batches(len(images), size):
         parts.append(parallel.fetch(compute(model, *parallel.place((images[index], index), mesh, parallel.SHARDED))))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)].T, *parts)

@@ -55,7 +55,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of everything: parameters, order of the data, noise."""
     chunk_size: int | None = None
-    """Images whose gradient a device computes at once, to set memory; None is 0.5 GiB's worth on CPU, else all."""
+    """Images whose gradient a device computes at once, to set memory; None is what fits a CPU's cache, else all."""
     report_every: int = 5_000
     """Updates between reports (pictures, and the page report.html)."""
     checkpoint_minutes: float = 5.0

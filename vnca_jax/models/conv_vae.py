@@ -107,25 +107,6 @@ class ConvVAE(VAE):
         num_parameters = self.likelihood.num_parameters(sizes.image_channels)
         self.transposed = (*doubling, ConvTranspose(widths[-1], num_parameters, 5, padding=padding, key=last_key))
 
-    @property
-    def activation_size(self) -> int:
-        """Numbers in the largest activation of decoding one latent: what the pixels see for the last convolution."""
-        return self.image_size**2 * 25 * self.sizes.encoder_width
-
-    @property
-    def trajectory_size(self) -> int:
-        """Numbers kept for the gradient of one image, about: what the cells see for the convolutions, and the outputs.
-
-        Per cell of a full grid and first channel these are 25 for the decoder's last convolution, less than 25/4 + 25/8
-        + ... for the encoder's strided ones, and 1 + 1/2 + ... for the outputs of each side.
-        """
-        return self.sizes.full_side**2 * 42 * self.sizes.encoder_width
-
-    @property
-    def recomputed_size(self) -> int:
-        """The same, since there are no steps to compute again."""
-        return self.trajectory_size
-
     def encode(
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:

@@ -94,31 +94,6 @@ class DoublingVNCA(VNCA):
         ]
         self.update = tuple(networks) if sizes.one_per_scale else networks[0]
 
-    @property
-    def activation_size(self) -> int:
-        """Numbers in the largest activation of decoding one latent: every cell of the final grid, at its widest."""
-        return self.image_size**2 * max(self.latent_size, self.sizes.hidden_size)
-
-    @property
-    def trajectory_size(self) -> int:
-        """Numbers kept for the gradient of one image, about: cell updates of all stages times the layers' widths."""
-        return self._cell_updates * self._step_size
-
-    @property
-    def recomputed_size(self) -> int:
-        """Numbers kept if the inside of each step is computed again, about: all cells, and the largest step."""
-        return self._cell_updates * self.latent_size + self.image_size**2 * self._step_size
-
-    @property
-    def _cell_updates(self) -> int:
-        """Updates of single cells in all stages."""
-        return sum(self.sizes.steps_per_doubling * 4 ** (k + 1) for k in range(self.sizes.num_doublings + 1))
-
-    @property
-    def _step_size(self) -> int:
-        """Numbers that the update of a cell keeps."""
-        return 2 * self.latent_size + 2 * (self.sizes.num_blocks + 1) * self.sizes.hidden_size
-
     def encode(
         self, x: Float[Array, "*batch h w c"]
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:

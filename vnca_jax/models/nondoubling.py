@@ -101,26 +101,6 @@ class NonDoublingVNCA(VNCA):
             self.update = automaton.SimpleUpdate(sizes.latent_size, sizes.hidden_size, key=update_key)
 
     @property
-    def activation_size(self) -> int:
-        """Numbers in the largest activation of decoding one latent: every cell, at its widest."""
-        return self.image_size**2 * max(self.latent_size, self.sizes.hidden_size)
-
-    @property
-    def trajectory_size(self) -> int:
-        """Numbers kept for the gradient of one image, about: cell updates of the longest run times widths."""
-        return self.image_size**2 * self.sizes.max_steps * self._step_size
-
-    @property
-    def recomputed_size(self) -> int:
-        """Numbers kept likewise if the inside of each step is computed again, about: all cells, and one step."""
-        return self.image_size**2 * (self.sizes.max_steps * self.latent_size + self._step_size)
-
-    @property
-    def _step_size(self) -> int:
-        """Numbers that the update of a cell keeps."""
-        return 2 * (self.latent_size + (self.sizes.num_blocks + 1) * self.sizes.hidden_size)
-
-    @property
     def num_steps(self) -> int:
         """NCA steps T of `decode` and `grow`."""
         return self.sizes.num_steps
