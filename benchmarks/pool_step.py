@@ -43,6 +43,8 @@ class Options(side_by_side.CommonOptions):
     hidden_size: int = 128
     image_size: int = 28
     """Side of the images, and of the grid."""
+    encoder_width: int = 32
+    """Channels of the encoder's first convolution."""
     tables: Literal["time", "traffic", "both"] = "both"
     """Which of the two tables to make."""
 
@@ -61,7 +63,7 @@ def prepare_ours(options: Options, with_pool: bool) -> side_by_side.Prepared:
     mesh = all_cores()
     model_key, state_key, pool_key = jr.split(jr.key(SEED), 3)
     steps = dict.fromkeys(("num_steps", "min_steps", "max_steps"), options.num_steps)
-    sizes = {name: getattr(options, name) for name in ("image_size", "latent_size", "hidden_size")}
+    sizes = {name: getattr(options, name) for name in ("image_size", "latent_size", "hidden_size", "encoder_width")}
     model = NonDoublingVNCA(**sizes, **steps, key=model_key)
     if not with_pool:
         return prepare_step(losses.elbo_loss(), model, None, options.batch_size, mesh=mesh, key=state_key)
@@ -90,7 +92,11 @@ def prepare_torch(options: Options, recompute: bool) -> side_by_side.Prepared:
     size, latent_size = options.image_size, options.latent_size
     first_padding = 2 + ((1 << (size - 1).bit_length()) - size) // 2
     model = NonDoublingVNCA(
-        image_size=size, first_padding=first_padding, latent_size=latent_size, hidden_size=options.hidden_size
+        image_size=size,
+        first_padding=first_padding,
+        latent_size=latent_size,
+        hidden_size=options.hidden_size,
+        encoder_width=options.encoder_width,
     )
     optimizer = build_optimizer(model)
     x = (torch.rand(options.batch_size, 1, size, size) < 0.5).float()

@@ -26,7 +26,17 @@ class Options(side_by_side.CommonOptions):
 
     batch_size: int = 32
     """Images per step."""
+    steps_per_doubling: int = 8
+    """NCA steps before the first and after each doubling, M."""
+    encoder_width: int = 32
+    """Channels of the encoder's first convolution."""
     repeats: int = 5
+
+    @property
+    def of_model(self) -> dict[str, int]:
+        """The sizes of either model."""
+        names = ("latent_size", "hidden_size", "steps_per_doubling", "encoder_width")
+        return {name: getattr(self, name) for name in names}
 
 
 def prepare_ours(options: Options) -> side_by_side.Prepared:
@@ -39,7 +49,7 @@ def prepare_ours(options: Options) -> side_by_side.Prepared:
 
     mesh = all_cores()
     model_key, state_key = jr.split(jr.key(SEED))
-    model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size, key=model_key)
+    model = DoublingVNCA(**options.of_model, key=model_key)  # pyright: ignore[reportArgumentType]
     return prepare_step(elbo_loss(), model, None, options.batch_size, mesh=mesh, key=state_key)
 
 
@@ -50,7 +60,7 @@ def prepare_torch(options: Options, recompute: bool) -> side_by_side.Prepared:
     from benchmarks.torch_vnca import DoublingVNCA, build_optimizer, train_step
 
     torch.manual_seed(SEED)
-    model = DoublingVNCA(latent_size=options.latent_size, hidden_size=options.hidden_size)
+    model = DoublingVNCA(**options.of_model)
     optimizer = build_optimizer(model)
     x = (torch.rand(options.batch_size, 1, 32, 32) < 0.5).float()
     return side_by_side.Prepared(lambda: train_step(model, optimizer, x, recompute))
@@ -73,8 +83,7 @@ def main(options: Options) -> None:
     side_by_side.require_folder(options.json)
     side_by_side.require_sizes(
         batch_size=options.batch_size,
-        latent_size=options.latent_size,
-        hidden_size=options.hidden_size,
+        **options.of_model,
         repeats=options.repeats,
     )
     contenders = [
