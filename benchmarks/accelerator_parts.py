@@ -72,7 +72,7 @@ def encoder_part(model: Any, x: Any) -> Part:
 
 def likelihood_part(model: Any, x: Any) -> Part:
     """log p(x|z) from its parameters; it reads these and the image, and writes the parameters' gradient."""
-    shape = (*x.shape[:-1], model.likelihood.num_parameters(x.shape[-1]))
+    shape = (*x.shape[:-1], model.likelihood.num_outputs(x.shape[-1]))
     parameters = jr.normal(jr.key(SEED), shape)
     both = forward_and_backward("likelihood", lambda p, x: model.likelihood.log_prob(p, x), parameters, x)
     return Part(both.name, both.function, both.arguments, 4.0 * (2 * parameters.size + x.size))

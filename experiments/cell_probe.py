@@ -66,7 +66,7 @@ def neighbourhoods(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 9*c"]
 def states(model: VNCA, x: Float[Array, "n h w c"]) -> list[Float[Array, "n _ _ _"]]:
     """All cell states while z = E[z|x] grows, step by step, and last the 3x3 pixels of the grown image."""
     stages = model.grow(model.encode(x)[0])
-    grown = model.likelihood.mean(model.parameters(stages[-1][-1]))
+    grown = model.likelihood.mean(model.outputs(stages[-1][-1]))
     return [cells for stage in stages for cells in stage] + [neighbourhoods(grown)]
 
 

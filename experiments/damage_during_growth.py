@@ -74,7 +74,7 @@ def damaged_growths(model: DoublingVNCA | ConvVAE, z: Float[Array, "n latent"]) 
                     cells, jnp.broadcast_to(automaton.right_half(*cells.shape[1:3]), cells.shape[:3])
                 )
             cells = model.stage(k, cells)
-        means.append(model.likelihood.mean(model.parameters(cells)))
+        means.append(model.likelihood.mean(model.outputs(cells)))
     return jnp.stack(means, axis=1)
 
 

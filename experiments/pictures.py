@@ -72,7 +72,7 @@ def damage(path: Path, model: NonDoublingVNCA, *, key: PRNGKeyArray) -> None:
         grown = model.steps(model.seed(z), model.num_steps)
         damaged = automaton.damage(grown, automaton.right_half(*grown.shape[-3:-1]))
         cells = (grown, damaged, model.steps(damaged, model.num_steps))
-        return [model.likelihood.mean(model.parameters(each)) for each in cells]
+        return [model.likelihood.mean(model.outputs(each)) for each in cells]
 
     figures.rows(path, [np.asarray(row) for row in rows(model, z)])
 
@@ -80,7 +80,7 @@ def damage(path: Path, model: NonDoublingVNCA, *, key: PRNGKeyArray) -> None:
 def growth(sheet: Path, gif: Path, model: VNCA, *, key: PRNGKeyArray) -> None:
     """Fig. 4: E[x] of one growing sample, a row a doubling and a tile a step; several of them as an animation."""
     z = jr.normal(key, (GIF_SAMPLES, model.latent_size))
-    grow = jax.jit(lambda model, z: [model.likelihood.mean(model.parameters(cells)) for cells in model.grow(z)])
+    grow = jax.jit(lambda model, z: [model.likelihood.mean(model.outputs(cells)) for cells in model.grow(z)])
     stages = [np.asarray(stage) for stage in grow(model, z)]
     figures.growth_sheet(sheet, [stage[:, 0] for stage in stages])
     figures.growth_gif(gif, stages)

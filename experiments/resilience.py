@@ -123,7 +123,7 @@ def draw(run: Run, model: NonDoublingVNCA, *, key: Any) -> None:
         for mask in masks.values():
             damaged = automaton.damage(growth[-1], mask)
             healing.append(jax.numpy.concatenate([damaged[None], model.steps(damaged, model.num_steps, keep=True)]))
-        return [model.likelihood.mean(model.parameters(cells)) for cells in healing]
+        return [model.likelihood.mean(model.outputs(cells)) for cells in healing]
 
     growth, *healings = [np.asarray(stage) for stage in grow_and_heal(model, z)]
     figures.samples(run.figure("growth.png"), growth[:, 0])

@@ -1,10 +1,13 @@
 """A model whose log p(x) is known: z ~ N(0, I), x|z ~ N(W z, s^2 I), with 2 latents and images of 1x3 pixels."""
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from vnca_jax.compute import Compute
+from vnca_jax.models import VAE
 
 W = np.array([[1.0, 0.8], [1.0, -0.8], [1.0, 0.0]])  # orthogonal columns: the posterior's covariance is diagonal
 S = 0.5
@@ -26,14 +29,21 @@ class GaussianPixels(eqx.Module):
         return levels
 
 
-class LinearGaussian(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Of its latents alone."""
+
+    latent_size: int = 2
+
+
+class LinearGaussian(VAE):
     """Decodes by W and encodes as N(x `to_mean`, exp(`log_variance`)), the exact posterior unless told otherwise."""
 
     decoder: jnp.ndarray
     to_mean: jnp.ndarray
     log_variance: jnp.ndarray
     likelihood: GaussianPixels
-    latent_size: int = eqx.field(static=True, default=2)
+    sizes: Sizes = eqx.field(static=True, default=Sizes())
     compute: Compute = eqx.field(static=True)
 
     def __init__(self, to_mean=POSTERIOR, log_variance=POSTERIOR_LOG_VARIANCE, compute=EVERYTHING):

@@ -46,7 +46,7 @@ def test_models_of_the_variations():
     assert isinstance(model_of("gru").update, GRUUpdate) and isinstance(model_of("gated").update, GatedUpdate)
     networks = model_of("one_per_scale").update
     assert isinstance(networks, tuple) and len(networks) == BASE.model.num_doublings + 1
-    assert model_of("colours_4").likelihood.num_parameters(3) == 40
+    assert model_of("colours_4").likelihood.num_outputs(3) == 40
 
 
 @pytest.mark.long

@@ -103,7 +103,7 @@ def test_damage_before_each_stage_of_the_automaton():
     cells = model.stage(0, model.seed(z)).at[:, :, 1:].set(0)  # the right column of 2x2 cells
     for k in range(1, model.num_stages):
         cells = model.stage(k, cells)
-    np.testing.assert_allclose(found[:, 2], model.likelihood.mean(model.parameters(cells)), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], model.likelihood.mean(model.outputs(cells)), rtol=1e-6)
     assert found.shape[1] == model.num_stages + 1 == len(moments(model)) + 1
     assert moments(model) == ["before the first step, 2x2", "before doubling 1, 2x2"]
 
@@ -114,5 +114,5 @@ def test_damage_before_each_convolution_of_the_baseline():
     z = jr.normal(jr.key(1), (2, 4))
     found = damaged_growths(model, z)
     hidden = model.stage(1, model.stage(0, model.seed(z)).at[:, :, 2:].set(0))
-    np.testing.assert_allclose(found[:, 2], model.likelihood.mean(model.parameters(hidden)), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], model.likelihood.mean(model.outputs(hidden)), rtol=1e-6)
     assert moments(model) == ["before doubling 1, 2x2", "before doubling 2, 4x4"]

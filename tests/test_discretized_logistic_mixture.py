@@ -279,9 +279,9 @@ def test_levels_and_bits():
 
 
 def test_sizes():
-    assert [DiscretizedLogisticMixture(size).num_parameters(3) for size in (1, 5)] == [10, 50]
+    assert [DiscretizedLogisticMixture(size).num_outputs(3) for size in (1, 5)] == [10, 50]
     with pytest.raises(InputError, match="`image_channels` is 1, but a mixture of logistics has 3 colours: give "):
-        DiscretizedLogisticMixture(1).num_parameters(1)
+        DiscretizedLogisticMixture(1).num_outputs(1)
     with pytest.raises(InputError, match="num_components is 0, but must be at least 1."):
         DiscretizedLogisticMixture(0)
 

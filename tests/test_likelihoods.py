@@ -70,4 +70,4 @@ def test_mean_and_samples():
 
 
 def test_number_of_parameters():
-    assert [BERNOULLI.num_parameters(channels) for channels in (1, 3)] == [1, 3]
+    assert [BERNOULLI.num_outputs(channels) for channels in (1, 3)] == [1, 3]

@@ -101,7 +101,7 @@ def test_growth(model, decode):
     """Stage k has M + 1 states of 2^(k + 1) cells a side, the first of them the last of the stage before, doubled."""
     z = two_latents()
     stages = jax.jit(lambda model, z: model.grow(z))(model, z)
-    parameters = model.parameters(stages[-1][-1])
+    parameters = model.outputs(stages[-1][-1])
     stages = [np.asarray(stage) for stage in stages]
     assert [stage.shape for stage in stages] == [(4, 2, 2, 2, 5), (4, 2, 4, 4, 5), (4, 2, 8, 8, 5)]
     np.testing.assert_array_equal(stages[0][0], np.broadcast_to(z[:, None, None], (2, 2, 2, 5)))
@@ -152,7 +152,7 @@ def test_cells_too_small_for_the_likelihood():
     with pytest.raises(InputError) as error:
         skeleton(image_channels=3, latent_size=2)
     assert str(error.value) == (
-        "`latent_size` is 2, but a cell must hold the likelihood's 3 parameters per pixel; give a larger `latent_size`."
+        "`latent_size` is 2, but a cell must hold the decoder's 3 outputs per pixel; give a larger `latent_size`."
     )
     assert skeleton(image_channels=3, latent_size=3).latent_size == 3
 
@@ -163,7 +163,7 @@ def test_colours():
     for sizes, sentence in (
         (
             {"image_channels": 3, "num_mixtures": 2, "latent_size": 19},
-            "a cell must hold the likelihood's 20 parameters",
+            "a cell must hold the decoder's 20 outputs",
         ),
         (
             {"num_mixtures": 1},

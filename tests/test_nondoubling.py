@@ -94,7 +94,7 @@ def test_replace_keeps_the_parameters_shapes():
         ({"update_probability": 1.5}, "`update_probability` is 1.5, but must be above 0 and at most 1."),
         ({"num_blocks": -1}, "`num_blocks` is -1, but must be at least 0."),
         ({"num_mixtures": 1}, "`image_channels` is 1, but a mixture of logistics has 3 colours: give "),
-        ({"latent_size": 1, "image_channels": 3}, "a cell must hold the likelihood's 3 parameters a pixel"),
+        ({"latent_size": 1, "image_channels": 3}, "a cell must hold the decoder's 3 outputs per pixel"),
     ],
 )
 def test_refusals(sizes, sentence):

@@ -112,7 +112,7 @@ def test_every_step_of_the_growth(exported):
         for expected in states[1:]:
             cells = step(cells)
             assert_close(cells, expected, TOLERANCE)
-    expected = model.likelihood.mean(model.parameters(stages[-1][-1]))
+    expected = model.likelihood.mean(model.outputs(stages[-1][-1]))
     np.testing.assert_allclose(graphs.mean(cells), expected, rtol=0, atol=TOLERANCE)
 
 

@@ -47,7 +47,7 @@ class Linear(eqx.Module):
         del max_steps, keys
         return cells * (1 + self.w) ** num_steps.astype(jnp.float32)
 
-    def parameters(self, cells):
+    def outputs(self, cells):
         return cells
 
 

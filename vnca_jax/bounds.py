@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, Key
 
+from vnca_jax.models import VAE
+
 LOG_2_PI = 1.8378770664093453
 
 
@@ -46,7 +48,7 @@ def log_normal(
 
 
 def elbo(
-    model: Any,
+    model: VAE,
     x: Float[Array, "n h w c"],
     noise: Float[Array, "n latent"],
     *,
@@ -54,8 +56,8 @@ def elbo(
 ) -> Elbo:
     """The one-sample ELBO log p(x|z) - beta KL(q(z|x) || p(z)), z ~ q(z|x), with the KL in closed form (section 2)."""
     mean, log_variance = model.encode(x)
-    parameters = model.decode(reparameterize(mean, log_variance, noise))
-    log_px_given_z = model.likelihood.log_prob(parameters, x)
+    outputs = model.decode(reparameterize(mean, log_variance, noise))
+    log_px_given_z = model.likelihood.log_prob(outputs, x)
     kl = kl_to_prior(mean, log_variance)
     return Elbo(log_px_given_z - beta * kl, log_px_given_z, kl)
 
@@ -70,7 +72,7 @@ class Iwelbo(NamedTuple):
 
 
 def iwelbo(
-    model: Any,
+    model: VAE,
     x: Float[Array, "n h w c"],
     noise: Callable[[Int[Array, ""]], Float[Array, "n latent"]],
     *,

@@ -81,7 +81,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any, images: UInt8[np.ndarray, "n h w c"], *, num_samples: int, seed: int, mesh: Mesh, quiet: bool = False
+    model: models.VAE,
+    images: UInt8[np.ndarray, "n h w c"],
+    *,
+    num_samples: int,
+    seed: int,
+    mesh: Mesh,
+    quiet: bool = False,
 ) -> Evaluation:
     """IWELBO, ELBO and its terms of `images`, sharded over the devices of `mesh`, with a progress bar unless `quiet`.
 
@@ -129,7 +135,7 @@ def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
 
 
-def make_bound(model: Any, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
+def make_bound(model: models.VAE, key: PRNGKeyArray, num_samples: int, chunk_size: int, mesh: Mesh) -> Callable:
     """A compiled `(model, images, index) -> Iwelbo` of images that are sharded over `mesh`, image i with key i."""
 
     def bound(model, images, index):

@@ -104,7 +104,7 @@ def pool_loss(
             cells = model.seed(bounds.reparameterize(mean, log_variance, noise))
             cells = jnp.where(resumed[:, None, None, None], start, cells)
             cells = model.steps(cells, num_steps, max_steps=model.sizes.max_steps, keys=jr.wrap_key_data(mask_keys))
-            log_px_given_z = model.likelihood.log_prob(model.parameters(cells), x)
+            log_px_given_z = model.likelihood.log_prob(model.outputs(cells), x)
             kl = bounds.kl_to_prior(mean, log_variance)
             elbo = log_px_given_z - weight * kl
             return -elbo.mean(), (bounds.Elbo(elbo, log_px_given_z, kl), cells)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from vnca_jax.models import replace
+from vnca_jax.models import VAE, replace
 
 DECODE_BYTES = 1 << 31  # that a dot of an accelerator reads and writes, of latents that are decoded at once
 OF_WEIGHTS = 2  # least ratio of the bytes of a chunk's examples to those of the weights, both in dots
@@ -95,7 +95,7 @@ def at_once(function: Callable[..., Any], model: Any, examples: Any, cache_bytes
     return max(fitting(cache_bytes, largest), math.ceil(OF_WEIGHTS * fixed / max(1, all_of_them)))
 
 
-def decodes_at_once(model: Any) -> int:
+def decodes_at_once(model: VAE) -> int:
     """How many latents suit the device that the model computes for: those that fit a CPU's cache, or DECODE_BYTES."""
     z = jax.ShapeDtypeStruct((1, model.latent_size), jnp.float32)
     return at_once(lambda model, z: model.decode(z), model, z, model.compute.cache_bytes or DECODE_BYTES)

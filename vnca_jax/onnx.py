@@ -5,8 +5,8 @@ The folder gets `manifest.json` and the graphs of the model's class, for one ima
     encoder.onnx   x (1, h, w, c) -> mean, log_variance (1, latent)          all
     step.onnx      cells (1, h, w, cell) -> cells after one step of eq. 1    automata
     double.onnx    cells (1, h, w, cell) -> cells (1, 2h, 2w, cell)          doubling VNCA
-    decoder.onnx   z (1, latent) -> parameters (1, h, w, parameters)         baseline
-    mean.onnx      cells, or the baseline's parameters -> E[x] (1, h, w, c)  all
+    decoder.onnx   z (1, latent) -> outputs (1, h, w, outputs)               baseline
+    mean.onnx      cells, or the baseline's outputs -> E[x] (1, h, w, c)     all
 
 A model with an update network for each scale has step_0.onnx, step_1.onnx and so on; one whose cells are updated at
 random takes a second input, `updated` (1, h, w, 1), which is one where a cell is updated and else zero.
@@ -63,10 +63,10 @@ def graphs(model: Any) -> dict[str, Graph]:
     encoder = {"encoder": Graph(model.encode, image, ("mean", "log_variance"))}
     match model:
         case ConvVAE():
-            parameters = {"parameters": (1, side, side, model.likelihood.num_parameters(model.image_channels))}
+            outputs = {"outputs": (1, side, side, model.likelihood.num_outputs(model.image_channels))}
             return encoder | {
-                "decoder": Graph(model.decode, {"z": (1, model.latent_size)}, ("parameters",)),
-                "mean": Graph(model.likelihood.mean, parameters, ("mean",)),
+                "decoder": Graph(model.decode, {"z": (1, model.latent_size)}, ("outputs",)),
+                "mean": Graph(model.likelihood.mean, outputs, ("mean",)),
             }
         case NonDoublingVNCA():
             steps = {"step": _step(model.update, model.latent_size, model.sizes.update_probability < 1)}
@@ -77,7 +77,7 @@ def graphs(model: Any) -> dict[str, Graph]:
     cells = {"cells": (1, "h", "w", model.latent_size)}
     if isinstance(model, DoublingVNCA):
         steps["double"] = Graph(automaton.double, cells, ("doubled",))
-    mean = Graph(lambda cells: model.likelihood.mean(model.parameters(cells)), cells, ("mean",))
+    mean = Graph(lambda cells: model.likelihood.mean(model.outputs(cells)), cells, ("mean",))
     return encoder | steps | {"mean": mean}
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from vnca_jax import automaton, bounds, memory, parallel
+from vnca_jax.models import NonDoublingVNCA
 
 IMAGES_AT_ONCE = 125  # on each device, at most
 
@@ -24,14 +25,19 @@ class Readings(NamedTuple):
     log_px_given_z: Float[Array | np.ndarray, "steps n"]
 
 
-def read(model: Any, x: Float[Array, "n h w c"], cells: Float[Array, "n h w cell"]) -> Readings:
+def read(model: NonDoublingVNCA, x: Float[Array, "n h w c"], cells: Float[Array, "n h w cell"]) -> Readings:
     """The readings of one state, without the axis of steps."""
-    parameters = model.parameters(cells)
-    return Readings(model.likelihood.pixel_error(parameters, x), model.likelihood.log_prob(parameters, x))
+    outputs = model.outputs(cells)
+    return Readings(model.likelihood.pixel_error(outputs, x), model.likelihood.log_prob(outputs, x))
 
 
 def follow(
-    model: Any, x: Float[Array, "n h w c"], cells: Float[Array, "n h w cell"], num_steps: int, *, key: PRNGKeyArray
+    model: NonDoublingVNCA,
+    x: Float[Array, "n h w c"],
+    cells: Float[Array, "n h w cell"],
+    num_steps: int,
+    *,
+    key: PRNGKeyArray,
 ) -> tuple[Float[Array, "n h w cell"], Readings]:
     """The cells after `num_steps` steps, and the readings before and after each; `key` draws the cells to update."""
 
@@ -51,7 +57,7 @@ class Resilience(NamedTuple):
 
 
 def measure(
-    model: Any, images: UInt8[np.ndarray, "n h w c"], num_steps: int, *, key: PRNGKeyArray, mesh: Mesh
+    model: NonDoublingVNCA, images: UInt8[np.ndarray, "n h w c"], num_steps: int, *, key: PRNGKeyArray, mesh: Mesh
 ) -> Resilience:
     """Grows z ~ q(z|x) of each image, follows it for `num_steps` in all, and heals it from a random square and from the
     loss of its right half, for T steps each: half of its height and width, all of its height.

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 
 class Bernoulli(eqx.Module):
-    """Independent binary pixels; the parameters are logits, one for each pixel and image channel (section 2)."""
+    """Independent binary pixels; the outputs are logits, one for each pixel and image channel (section 2)."""
 
-    def num_parameters(self, image_channels: int) -> int:
+    def num_outputs(self, image_channels: int) -> int:
         """How many channels of a cell the likelihood reads."""
         return image_channels
 

@@ -20,7 +20,7 @@ LATTICE_SIZE = 512
 
 
 class Mixture(NamedTuple):
-    """What the parameters stand for; means and scales in levels, the means counted from the middle one."""
+    """What the outputs stand for; means and scales in levels, the means counted from the middle one."""
 
     log_weight: Float[Array, "*batch h w l"]
     mean: Float[Array, "*batch h w l 3"]
@@ -33,7 +33,7 @@ class DiscretizedLogisticMixture(eqx.Module):
 
     With v = 2x - 1, a component's colour is red ~ m_r, green ~ m_g + a red, blue ~ m_b + b red + c green, each plus
     logistic noise and rounded to the nearest of the 256 levels, those beyond the ends to the ends. A pixel's 10 L
-    parameters are L logits of weights, then for each component the means m_r, m_g, m_b, the log-scales, clipped below
+    outputs are L logits of weights, then for each component the means m_r, m_g, m_b, the log-scales, clipped below
     at -7, and a, b, c through tanh. Images x have the values level / 255.
     """
 
@@ -43,7 +43,7 @@ class DiscretizedLogisticMixture(eqx.Module):
         if self.num_components < 1:
             raise InputError(f"num_components is {self.num_components}, but must be at least 1.")
 
-    def num_parameters(self, image_channels: int) -> int:
+    def num_outputs(self, image_channels: int) -> int:
         """How many channels of a cell the likelihood reads, 10 L; raises InputError unless images have 3 channels."""
         if image_channels != 3:
             raise InputError(
@@ -57,13 +57,13 @@ class DiscretizedLogisticMixture(eqx.Module):
         return levels.astype(jnp.float32) / 255
 
     def log_prob(
-        self, parameters: Float[Array, "*batch h w parameters"], x: Float[Array, "*batch h w 3"]
+        self, outputs: Float[Array, "*batch h w outputs"], x: Float[Array, "*batch h w 3"]
     ) -> Float[Array, "*batch"]:
         """log p(x) = sum over pixels of log sum_l weight_l p_l(red) p_l(green | red) p_l(blue | red, green), in nats.
 
-        The 256 probabilities of a level sum to one, and at any finite parameters value and gradient are finite.
+        The 256 probabilities of a level sum to one, and at any finite outputs value and gradient are finite.
         """
-        mixture = self._mixture(parameters)
+        mixture = self._mixture(outputs)
         value = (jnp.round(255 * x) - MIDDLE)[..., None, :]
         red, green = value[..., 0], value[..., 1]
         a, b, c = (mixture.coefficients[..., i] for i in range(3))
@@ -71,12 +71,10 @@ class DiscretizedLogisticMixture(eqx.Module):
         log_levels = _log_level(value, mixture.mean + shift, mixture.log_scale)
         return jax.nn.logsumexp(mixture.log_weight + log_levels.sum(axis=-1), axis=-1).sum(axis=(-2, -1))
 
-    def sample(
-        self, parameters: Float[Array, "*batch h w parameters"], *, key: PRNGKeyArray
-    ) -> Float[Array, "*batch h w 3"]:
+    def sample(self, outputs: Float[Array, "*batch h w outputs"], *, key: PRNGKeyArray) -> Float[Array, "*batch h w 3"]:
         """x ~ p(x), each value level / 255."""
         component_key, noise_key = jr.split(key)
-        mixture = self._mixture(parameters)
+        mixture = self._mixture(outputs)
         component = jr.categorical(component_key, mixture.log_weight)[..., None, None]
         mean, log_scale, coefficients = (
             jnp.take_along_axis(array, component, axis=-2)[..., 0, :]
@@ -84,14 +82,14 @@ class DiscretizedLogisticMixture(eqx.Module):
         )
         return _from_middle(_draw(mean, log_scale, coefficients, jr.logistic(noise_key, mean.shape)))
 
-    def mean(self, parameters: Float[Array, "*batch h w parameters"]) -> Float[Array, "*batch h w 3"]:
+    def mean(self, outputs: Float[Array, "*batch h w outputs"]) -> Float[Array, "*batch h w 3"]:
         """E[x] to about half a level: the weighted mean over the components of 512 evenly spread draws from each.
 
         Green and blue depend on a red and green that were rounded and cut off, so the exact mean of blue is a sum over
         256 x 256 colours a pixel. Here the draws' noise is the same for all pixels, the quantiles of the logistic at a
         lattice in (0, 1)^3 that is its own mirror image, so that without cut-off all errors cancel but the rounding's.
         """
-        mixture = self._mixture(parameters)
+        mixture = self._mixture(outputs)
 
         def add_draw(total, noise):
             return total + _draw(mixture.mean, mixture.log_scale, mixture.coefficients, noise), None
@@ -101,10 +99,10 @@ class DiscretizedLogisticMixture(eqx.Module):
         return _from_middle((jnp.exp(mixture.log_weight)[..., None] * total / LATTICE_SIZE).sum(axis=-2))
 
     def pixel_error(
-        self, parameters: Float[Array, "*batch h w parameters"], x: Float[Array, "*batch h w 3"]
+        self, outputs: Float[Array, "*batch h w outputs"], x: Float[Array, "*batch h w 3"]
     ) -> Float[Array, "*batch"]:
         """The mean of |E[x] - x|, where E[x] is that of the logistics before they are rounded and cut off, cut off."""
-        mixture = self._mixture(parameters)
+        mixture = self._mixture(outputs)
         a, b, c = (mixture.coefficients[..., i] for i in range(3))
         red = mixture.mean[..., 0]
         green = mixture.mean[..., 1] + a * red
@@ -113,8 +111,8 @@ class DiscretizedLogisticMixture(eqx.Module):
         expected = (jnp.exp(mixture.log_weight)[..., None] * colours).sum(axis=-2)
         return jnp.abs(jnp.clip(_from_middle(expected), 0, 1) - x).mean(axis=(-3, -2, -1))
 
-    def _mixture(self, parameters):
-        logits, rest = jnp.split(parameters, [self.num_components], axis=-1)
+    def _mixture(self, outputs):
+        logits, rest = jnp.split(outputs, [self.num_components], axis=-1)
         mean, log_scale, coefficients = rearrange(
             rest, "... (l kind colour) -> kind ... l colour", l=self.num_components, kind=3, colour=3
         )

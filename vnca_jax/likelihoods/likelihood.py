@@ -10,25 +10,25 @@ from vnca_jax.likelihoods.discretized_logistic_mixture import DiscretizedLogisti
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """p(x | parameters) of an image x, whose values are in [0, 1] whatever the levels of the dataset are."""
+    """p(x|z), from the decoder's outputs, of an image x with values in [0, 1], whatever the dataset's levels."""
 
-    def num_parameters(self, image_channels: int) -> int: ...
+    def num_outputs(self, image_channels: int) -> int: ...
 
     def from_levels(self, levels: Real[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]: ...
 
     def log_prob(
-        self, parameters: Float[Array, "*batch h w parameters"], x: Float[Array, "*batch h w c"], /
+        self, outputs: Float[Array, "*batch h w outputs"], x: Float[Array, "*batch h w c"], /
     ) -> Float[Array, "*batch"]: ...
 
     def sample(
-        self, parameters: Float[Array, "*batch h w parameters"], /, *, key: PRNGKeyArray
+        self, outputs: Float[Array, "*batch h w outputs"], /, *, key: PRNGKeyArray
     ) -> Float[Array, "*batch h w c"]: ...
 
     def pixel_error(
-        self, parameters: Float[Array, "*batch h w parameters"], x: Float[Array, "*batch h w c"], /
+        self, outputs: Float[Array, "*batch h w outputs"], x: Float[Array, "*batch h w c"], /
     ) -> Float[Array, "*batch"]: ...
 
-    def mean(self, parameters: Float[Array, "*batch h w parameters"], /) -> Float[Array, "*batch h w c"]: ...
+    def mean(self, outputs: Float[Array, "*batch h w outputs"], /) -> Float[Array, "*batch h w c"]: ...
 
 
 def make_likelihood(num_mixtures: int) -> Likelihood:

@@ -46,7 +46,7 @@ class ConvSizes:
 
     def __post_init__(self):
         check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "decoder_depth", "dense_elu"))
-        make_likelihood(self.num_mixtures).num_parameters(self.image_channels)
+        make_likelihood(self.num_mixtures).num_outputs(self.image_channels)
         if self.full_side % (1 << self.num_doublings):
             name = "encoder_depth" if self.decoder_depth is None else "decoder_depth"
             raise InputError(
@@ -74,7 +74,7 @@ class ConvVAE(VAE):
     """The convolutional VAE (appendix A.6): the decoder is the encoder mirrored, or deeper than it (appendix A.1).
 
     A dense layer fills the smallest grid, with ELU if `dense_elu`; `decoder_depth` transposed 5x5 convolutions with ELU
-    double its sides and halve its channels; a last one of stride 1 leaves the likelihood's parameters on the image's
+    double its sides and halve its channels; a last one of stride 1 leaves the decoder's outputs on the image's
     pixels.
     """
 
@@ -104,8 +104,8 @@ class ConvVAE(VAE):
             ConvTranspose(2 * width, width, 5, stride=2, padding=2, key=layer_key)
             for width, layer_key in zip(widths[1:], keys, strict=True)
         ]
-        num_parameters = self.likelihood.num_parameters(sizes.image_channels)
-        self.transposed = (*doubling, ConvTranspose(widths[-1], num_parameters, 5, padding=padding, key=last_key))
+        num_outputs = self.likelihood.num_outputs(sizes.image_channels)
+        self.transposed = (*doubling, ConvTranspose(widths[-1], num_outputs, 5, padding=padding, key=last_key))
 
     def encode(
         self, x: Float[Array, "*batch h w c"]
@@ -128,13 +128,13 @@ class ConvVAE(VAE):
         """Stage k of the decoding: a transposed convolution that doubles the grid, then ELU."""
         return elu(self.transposed[k](hidden, self.compute.formulation))
 
-    def parameters(self, hidden: Float[Array, "*batch _ _ width"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters from the last stage's grid."""
+    def outputs(self, hidden: Float[Array, "*batch _ _ width"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs from the last stage's grid."""
         return self.transposed[-1](hidden, self.compute.formulation)
 
-    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters for p(x|z)."""
+    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs for p(x|z)."""
         hidden = self.seed(z)
         for k in range(self.num_stages):
             hidden = self.stage(k, hidden)
-        return self.parameters(hidden)
+        return self.outputs(hidden)

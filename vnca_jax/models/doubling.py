@@ -21,8 +21,8 @@ from vnca_jax.models.vae import VNCA
 class DoublingSizes:
     """The model; the defaults are the paper's for MNIST: 6,585,088 parameters.
 
-    Raises InputError for a size below one, an unknown update network, cells too small for the likelihood's
-    parameters, or a mixture of colours without 3 image channels.
+    Raises InputError for a size below one, an unknown update network, cells too small for the decoder's
+    outputs, or a mixture of colours without 3 image channels.
     """
 
     latent_size: int = 256
@@ -62,7 +62,7 @@ class DoublingSizes:
 class DoublingVNCA(VNCA):
     """The doubling VNCA (section 2): z on a 2x2 grid of cells, M steps, then K times a doubling and M steps.
 
-    Images have 2^(K + 1) pixels per side; the first channels of the final cells are the likelihood's parameters.
+    Images have 2^(K + 1) pixels per side; the first channels of the final cells are the decoder's outputs.
     """
 
     encoder: Encoder
@@ -118,12 +118,12 @@ class DoublingVNCA(VNCA):
         cells = automaton.double(cells) if k else cells
         return automaton.run(self.update_of(k), cells, self.sizes.steps_per_doubling, compute=self.compute)
 
-    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters for p(x|z)."""
+    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs for p(x|z)."""
         cells = self.seed(z)
         for k in range(self.num_stages):
             cells = self.stage(k, cells)
-        return self.parameters(cells)
+        return self.outputs(cells)
 
     def grow(self, z: Float[Array, "*batch latent"]) -> list[Float[Array, "steps *batch h w cell"]]:
         """All cell states of the growth, one array a stage: its seed (or doubled cells), then each step (Fig. 4)."""
@@ -137,6 +137,6 @@ class DoublingVNCA(VNCA):
             cells = states[-1]
         return stages
 
-    def parameters(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters that cells show, at any stage of growth."""
-        return cells[..., : self.likelihood.num_parameters(self.image_channels)]
+    def outputs(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs that cells show, at any stage of growth."""
+        return cells[..., : self.likelihood.num_outputs(self.image_channels)]

@@ -24,7 +24,7 @@ MASK_SEED = 0  # of the cells that are updated when a model with an update proba
 class NonDoublingSizes:
     """The model; the defaults are the paper's for MNIST: 5,042,304 parameters.
 
-    Raises InputError for a size below one, cells too small for the likelihood's parameters, a mixture of colours
+    Raises InputError for a size below one, cells too small for the decoder's outputs, a mixture of colours
     without 3 image channels, fewest steps beyond the most, or an update probability outside (0, 1].
     """
 
@@ -67,7 +67,7 @@ class NonDoublingVNCA(VNCA):
 
     It is trained with T ~ U{min_steps, ..., max_steps} and decodes with T = `num_steps`. The update network is the
     simple one, or the doubling VNCA's with `num_blocks` residual blocks. The first channels of the final cells are the
-    likelihood's parameters.
+    decoder's outputs.
     """
 
     encoder: Encoder
@@ -141,15 +141,15 @@ class NonDoublingVNCA(VNCA):
             compute=self.compute,
         )
 
-    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters for p(x|z), after `num_steps` steps."""
-        return self.parameters(self.steps(self.seed(z), self.num_steps))
+    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs for p(x|z), after `num_steps` steps."""
+        return self.outputs(self.steps(self.seed(z), self.num_steps))
 
     def grow(self, z: Float[Array, "*batch latent"]) -> list[Float[Array, "steps *batch h w cell"]]:
         """All cell states of the growth as one stage: the seed, then each of `num_steps` steps (Fig. 17)."""
         cells = self.seed(z)
         return [jnp.concatenate([cells[None], self.steps(cells, self.num_steps, keep=True)])]
 
-    def parameters(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters that cells show, at any step."""
-        return cells[..., : self.likelihood.num_parameters(self.image_channels)]
+    def outputs(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs that cells show, at any step."""
+        return cells[..., : self.likelihood.num_outputs(self.image_channels)]

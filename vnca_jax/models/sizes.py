@@ -42,10 +42,10 @@ def check_sizes(sizes: Any, may_be_zero: tuple[str, ...] = ()) -> None:
 
 
 def check_cell_size(cell_size: int, num_mixtures: int, image_channels: int) -> None:
-    """Raises InputError unless a cell of `cell_size` numbers holds the likelihood's parameters."""
-    num_parameters = make_likelihood(num_mixtures).num_parameters(image_channels)
-    if num_parameters > cell_size:
+    """Raises InputError unless a cell of `cell_size` numbers holds the decoder's outputs."""
+    num_outputs = make_likelihood(num_mixtures).num_outputs(image_channels)
+    if num_outputs > cell_size:
         raise InputError(
-            f"`latent_size` is {cell_size}, but a cell must hold the likelihood's {num_parameters} parameters per "
+            f"`latent_size` is {cell_size}, but a cell must hold the decoder's {num_outputs} outputs per "
             "pixel; give a larger `latent_size`."
         )

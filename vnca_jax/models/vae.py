@@ -44,11 +44,11 @@ class VAE(eqx.Module):
         """The mean and log-variance of q(z|x)."""
 
     @abc.abstractmethod
-    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters for p(x|z)."""
+    def decode(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs for p(x|z)."""
 
-    def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w parameters"]:
-        """The likelihood's parameters for z ~ p(z)."""
+    def sample(self, num_samples: int, *, key: PRNGKeyArray) -> Float[Array, "n h w outputs"]:
+        """The decoder's outputs for z ~ p(z)."""
         return self.decode(jr.normal(key, (num_samples, self.latent_size)))
 
     @property
@@ -79,5 +79,5 @@ class VNCA(VAE):
         """All cell states of the growth, one array per stage: its first cells, then those after each step."""
 
     @abc.abstractmethod
-    def parameters(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w parameters"]:
-        """The likelihood's parameters that cells show, at any step."""
+    def outputs(self, cells: Float[Array, "*batch h w cell"]) -> Float[Array, "*batch h w outputs"]:
+        """The decoder's outputs that cells show, at any step."""

@@ -32,7 +32,7 @@ class Options:
 def main(options: Options) -> None:
     """E[x] of grown cells, of the same without its right half, and T steps later; encodings; a doubling growth."""
     model, doubling = pretrained(options.nondoubling), pretrained(options.doubling)
-    mean = jax.jit(lambda cells: model.likelihood.mean(model.parameters(cells)))
+    mean = jax.jit(lambda cells: model.likelihood.mean(model.outputs(cells)))
     steps = jax.jit(lambda cells: model.steps(cells, model.num_steps))
     z = jr.normal(jr.key(5), (model.latent_size,))
     grown = steps(model.seed(z))
