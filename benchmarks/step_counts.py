@@ -170,7 +170,7 @@ def kept_bytes(case: Case) -> int:
         mean, log_variance = model.encode(x)
         most = model.sizes.max_steps
         cells = model.steps(model.seed(bounds.reparameterize(mean, log_variance, noise)), most, max_steps=most)
-        return -model.likelihood.log_prob(model.parameters(cells), x).mean(), cells
+        return -model.likelihood.log_prob(model.outputs(cells), x).mean(), cells
 
     shapes = (model.image_size, model.image_size, model.image_channels), (model.latent_size,)
     return memory.kept_bytes(loss, model, tuple(jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes))
