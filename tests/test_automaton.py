@@ -9,13 +9,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from vnca_jax import automaton
+from vnca_jax import automaton, update_networks
 from vnca_jax.compute import FORMULATIONS, Compute
 
 
 def with_weights(scale=0.5, *, cell_size, hidden_size, num_blocks):
     """An update network all of whose weights are normal numbers, the last layer's too."""
-    skeleton = eqx.filter_eval_shape(automaton.ResidualUpdate, cell_size, hidden_size, num_blocks, key=jr.key(0))
+    skeleton = eqx.filter_eval_shape(update_networks.ResidualUpdate, cell_size, hidden_size, num_blocks, key=jr.key(0))
     rng = np.random.default_rng(num_blocks)
     return jax.tree.map(lambda a: jnp.asarray(scale * rng.normal(size=a.shape), jnp.float32), skeleton)
 
@@ -58,7 +58,7 @@ def test_untrained_run_is_the_identity():
 
     @jax.jit
     def initialized_and_run(key, cells):
-        update = automaton.ResidualUpdate(2, 4, 1, key=key)
+        update = update_networks.ResidualUpdate(2, 4, 1, key=key)
         return update, automaton.run(update, cells, 5)
 
     cells = np.random.default_rng(0).normal(scale=100, size=(2, 4, 6, 2)).astype(np.float32)
@@ -113,7 +113,7 @@ def test_light_cone(three_steps):
 
 def test_simple_update_by_hand():
     """W2 ELU(W1 z + b) of one cell: W1 z + b = (1, -2), ELU gives (1, e^-2 - 1), and W2 = (3, 10) their sum."""
-    update = automaton.SimpleUpdate(1, 2, key=jr.key(0, impl="rbg"))
+    update = update_networks.SimpleUpdate(1, 2, key=jr.key(0, impl="rbg"))
     weight = jnp.zeros((3, 3, 1, 2)).at[1, 1, 0].set(jnp.array([2.0, 5.0]))
     new = (weight, jnp.array([-1.0, -7.0]), jnp.array([[3.0], [10.0]]))
     update = eqx.tree_at(lambda u: (u.perceive.weight, u.perceive.bias, u.out), update, new)

@@ -215,7 +215,7 @@ def test_a_closed_file_is_no_damage(path):
 
 def test_an_update_network_that_nobody_has_registered(path):
     _, header = import_model(path)
-    expected = f"{path} has the update network 'mine', not one of residual, neighbour, gated, half_frozen, gru; if "
+    expected = f"{path} has the update network 'mine', not one of residual, simple, neighbour, gated, half_frozen, gru"
     assert refusal(rewritten(path, sizes=header["sizes"] | {"update_network": "mine"})).startswith(expected)
     assert "'[]'" in refusal(rewritten(path, sizes=header["sizes"] | {"update_network": []}))
 

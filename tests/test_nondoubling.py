@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_training
 
-from vnca_jax import automaton, models
+from vnca_jax import models, update_networks
 from vnca_jax.errors import InputError
 from vnca_jax.models import NonDoublingVNCA
 
@@ -36,7 +36,7 @@ def test_residual_update():
     update = (9 * 256 * 128 + 128) + 8 * (128 * 128 + 128) + (128 * 256 + 256)
     assert count(paper.update) == update == 460_160
     model = tiny_training.tiny_nondoubling(num_blocks=2, hidden_size=5)
-    assert isinstance(model.update, automaton.ResidualUpdate)
+    assert isinstance(model.update, update_networks.ResidualUpdate)
     cells = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 4)), jnp.float32)
     once = cells + model.update(cells)
     assert np.abs(once - cells).max() > 0.01

@@ -1,5 +1,7 @@
 """The update networks of the ablations against the residual network and against NumPy."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from vnca_jax import automaton, update_networks
-from vnca_jax.automaton import ResidualUpdate
 from vnca_jax.errors import InputError
+from vnca_jax.models import DoublingVNCA, NonDoublingSizes, NonDoublingVNCA, hyperparameters
 from vnca_jax.update_networks import (
     GATE_BIAS,
     UPDATE_NETWORKS,
@@ -17,6 +19,8 @@ from vnca_jax.update_networks import (
     GRUUpdate,
     HalfFrozenUpdate,
     NeighbourUpdate,
+    ResidualUpdate,
+    SimpleUpdate,
     make,
     register,
 )
@@ -103,7 +107,7 @@ def test_untrained_it_keeps_the_cells(name):
 
 def test_names():
     assert isinstance(make("gated", CELL, HIDDEN, BLOCKS, key=jr.key(0)), GatedUpdate)
-    with pytest.raises(InputError, match="`update_network` is 'lstm', but must be one of residual, neighbour, gated"):
+    with pytest.raises(InputError, match="`update_network` is 'lstm', but must be one of residual, simple, nei"):
         make("lstm", CELL, HIDDEN, BLOCKS, key=jr.key(0))
 
 
@@ -123,3 +127,26 @@ def test_one_s_own(monkeypatch):
         "There is an update network 'residual' already; choose a name besides residual, constant."
     )
     assert list(update_networks.UPDATE_NETWORKS.values()) == [ResidualUpdate, constant]
+
+
+@pytest.mark.parametrize("name", UPDATE_NETWORKS)
+def test_both_automata_choose_by_name(name):
+    """The same network, with the numbers that the same key draws; a file says its name."""
+    sizes: Any = {"latent_size": CELL, "hidden_size": HIDDEN, "num_blocks": BLOCKS, "update_network": name}
+    sizes |= {"encoder_width": 2, "encoder_depth": 1}
+    key = jr.key(3)
+    doubling = DoublingVNCA(**sizes, num_doublings=1, key=key)
+    nondoubling = NonDoublingVNCA(**sizes, image_size=4, key=key)
+    for model in (doubling, nondoubling):
+        assert type(model.update) is UPDATE_NETWORKS[name]
+        assert hyperparameters(model)["update_network"] == name
+    for one, other in zip(jax.tree.leaves(doubling.update), jax.tree.leaves(nondoubling.update), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_non_doubling_model_has_the_paper_s_unless_told_otherwise():
+    for blocks, kind in ((0, SimpleUpdate), (2, ResidualUpdate)):
+        sizes = NonDoublingSizes(4, 3, 3, num_blocks=blocks, encoder_width=2, encoder_depth=1)
+        assert type(NonDoublingVNCA(sizes, key=jr.key(0)).update) is kind
+    with pytest.raises(InputError, match="`update_network` is 'lstm', but must be one of"):
+        NonDoublingSizes(update_network="lstm")

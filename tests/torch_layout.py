@@ -15,7 +15,7 @@ import pytest
 from einops import rearrange
 
 from vnca_jax import bounds
-from vnca_jax.automaton import SimpleUpdate
+from vnca_jax.update_networks import SimpleUpdate
 
 TOLERANCE = 4e-6  # of an array's largest value; up to 1e-6 was measured
 UPDATE_TOLERANCE = 4e-7  # of a parameter of order 1, that an update moves by 1e-4

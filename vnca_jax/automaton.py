@@ -1,10 +1,7 @@
-"""The cell grid: update networks, running N steps, doubling, damage. Knows cells; not images, losses or data.
+"""The cell grid: running N steps, doubling, damage. Knows cells; not images, losses or data.
 
 All functions work on grids with any leading axes, `(*batch, h, w, c)`, so that a batch is one large dot.
 """
-
-from collections.abc import Callable
-from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -15,68 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from vnca_jax import compute as computing
 from vnca_jax import conv
 from vnca_jax.compute import Compute
-
-
-@runtime_checkable
-class UpdateNetwork(Protocol):
-    """u_theta of eq. 1: from the cells to what is added to each, as a function of its 3x3 neighbourhood."""
-
-    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]: ...
-
-
-class ResidualUpdate(eqx.Module):
-    """The doubling VNCA's update network: 3x3 convolution, blocks x + W2 ELU(W1 x), 1x1 convolution (appendix A.5).
-
-    The last layer starts at zero, so that an untrained automaton is the identity and the recurrence cannot overflow.
-    """
-
-    perceive: conv.Conv
-    blocks: tuple[tuple[conv.Dense, conv.Dense], ...]
-    out: conv.Dense
-
-    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
-        perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
-        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
-        self.blocks = pairs([conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys])
-        out = conv.Dense(hidden_size, cell_size, key=out_key)
-        self.out = jax.tree.map(jnp.zeros_like, out)
-
-    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        return self.out(through_blocks(self.blocks, self.perceive(cells)))
-
-
-Layer = TypeVar("Layer")
-
-
-def pairs(layers: list[Layer]) -> tuple[tuple[Layer, Layer], ...]:
-    """Consecutive layers two by two, W1 and W2 of each residual block."""
-    return tuple(zip(layers[::2], layers[1::2], strict=True))
-
-
-def through_blocks(
-    blocks: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...], x: Float[Array, "*batch h w hidden"]
-) -> Float[Array, "*batch h w hidden"]:
-    """x + W2 ELU(W1 x), block after block (appendix A.5)."""
-    for first, second in blocks:
-        x = x + second(conv.elu(first(x)))
-    return x
-
-
-class SimpleUpdate(eqx.Module):
-    """The non-doubling VNCA's update network on MNIST: 3x3 convolution, ELU, 1x1 without bias (section 3.3).
-
-    The last layer starts at zero, so that an untrained automaton is the identity.
-    """
-
-    perceive: conv.Conv
-    out: Float[Array, "hidden cell"]
-
-    def __init__(self, cell_size: int, hidden_size: int, *, key: PRNGKeyArray):
-        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=key)
-        self.out = jnp.zeros((hidden_size, cell_size))
-
-    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        return conv.elu(self.perceive(cells)) @ self.out
+from vnca_jax.update_networks import UpdateNetwork
 
 
 def run(

@@ -247,7 +247,7 @@ def _checksum(header: dict[str, Any], leaves: bytes) -> str:
 
 def _read_leaves(leaves: bytes, header: dict[str, Any], path: Path, compute: Compute | None) -> Any:
     file, sizes = io.BytesIO(leaves), header["sizes"]
-    network = str(sizes.get("update_network", "residual"))
+    network = str(sizes.get("update_network", "")) or "residual"
     if network not in update_networks.UPDATE_NETWORKS:
         known = ", ".join(update_networks.UPDATE_NETWORKS)
         raise InputError(

@@ -1,9 +1,10 @@
-"""The update networks that the paper tried beside its own (appendix A.8), and all of them by name.
+"""The update rule: the paper's networks, those that it tried beside them (appendix A.8), and all of them by name.
 
 Each maps the cells to what is added to them, so a step stays z_t = z_{t-1} + u(z_{t-1}) (eq. 1).
 """
 
 from collections.abc import Callable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -12,10 +13,56 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vnca_jax import conv
-from vnca_jax.automaton import ResidualUpdate, UpdateNetwork, pairs, through_blocks
 from vnca_jax.errors import InputError
 
 GATE_BIAS = -5.0  # of a GRU's update gate at first, so that an untrained automaton nearly keeps its cells
+
+
+@runtime_checkable
+class UpdateNetwork(Protocol):
+    """u_theta of eq. 1: from the cells to what is added to each, as a function of its 3x3 neighbourhood."""
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]: ...
+
+
+class ResidualUpdate(eqx.Module):
+    """The doubling VNCA's update network: 3x3 convolution, blocks x + W2 ELU(W1 x), 1x1 convolution (appendix A.5).
+
+    The last layer starts at zero, so that an untrained automaton is the identity and the recurrence cannot overflow.
+    """
+
+    perceive: conv.Conv
+    blocks: tuple[tuple[conv.Dense, conv.Dense], ...]
+    out: conv.Dense
+
+    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
+        perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
+        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
+        self.blocks = pairs([conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys])
+        out = conv.Dense(hidden_size, cell_size, key=out_key)
+        self.out = jax.tree.map(jnp.zeros_like, out)
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        return self.out(through_blocks(self.blocks, self.perceive(cells)))
+
+
+class SimpleUpdate(eqx.Module):
+    """The non-doubling VNCA's update network on MNIST: 3x3 convolution, ELU, 1x1 without bias (section 3.3).
+
+    The last layer starts at zero, so that an untrained automaton is the identity. It has no blocks, whatever their
+    number.
+    """
+
+    perceive: conv.Conv
+    out: Float[Array, "hidden cell"]
+
+    def __init__(self, cell_size: int, hidden_size: int, num_blocks: int = 0, *, key: PRNGKeyArray):
+        del num_blocks
+        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=key)
+        self.out = jnp.zeros((hidden_size, cell_size))
+
+    def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+        return conv.elu(self.perceive(cells)) @ self.out
 
 
 class NeighbourUpdate(eqx.Module):
@@ -95,8 +142,26 @@ class GRUUpdate(eqx.Module):
         return gate * (self.candidate(jnp.concatenate([x, reset * cells], axis=-1)) - cells)
 
 
+Layer = TypeVar("Layer")
+
+
+def pairs(layers: list[Layer]) -> tuple[tuple[Layer, Layer], ...]:
+    """Consecutive layers two by two, W1 and W2 of each residual block."""
+    return tuple(zip(layers[::2], layers[1::2], strict=True))
+
+
+def through_blocks(
+    blocks: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...], x: Float[Array, "*batch h w hidden"]
+) -> Float[Array, "*batch h w hidden"]:
+    """x + W2 ELU(W1 x), block after block (appendix A.5)."""
+    for first, second in blocks:
+        x = x + second(conv.elu(first(x)))
+    return x
+
+
 UPDATE_NETWORKS: dict[str, Callable[..., UpdateNetwork]] = {
     "residual": ResidualUpdate,
+    "simple": SimpleUpdate,
     "neighbour": NeighbourUpdate,
     "gated": GatedUpdate,
     "half_frozen": HalfFrozenUpdate,

@@ -15,6 +15,7 @@ from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder
 from vnca_jax.models.sizes import check_cell_size, check_sizes
 from vnca_jax.models.vae import VNCA
+from vnca_jax.update_networks import UpdateNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class DoublingVNCA(VNCA):
     """
 
     encoder: Encoder
-    update: automaton.UpdateNetwork | tuple[automaton.UpdateNetwork, ...]
+    update: UpdateNetwork | tuple[UpdateNetwork, ...]
     likelihood: Likelihood
     sizes: DoublingSizes = eqx.field(static=True)
     compute: Compute = eqx.field(static=True)
@@ -105,7 +106,7 @@ class DoublingVNCA(VNCA):
         """How many stages a growth has: one before the first and one after each doubling, K + 1."""
         return self.sizes.num_doublings + 1
 
-    def update_of(self, k: int) -> automaton.UpdateNetwork:
+    def update_of(self, k: int) -> UpdateNetwork:
         """The update network of stage k."""
         return self.update[k] if isinstance(self.update, tuple) else self.update
 

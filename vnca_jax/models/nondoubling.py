@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from vnca_jax import automaton
+from vnca_jax import automaton, update_networks
 from vnca_jax import compute as computing
 from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
@@ -16,6 +16,7 @@ from vnca_jax.likelihoods import Likelihood, make_likelihood
 from vnca_jax.models.encoder import Encoder, padding_to_two_power
 from vnca_jax.models.sizes import check_cell_size, check_sizes
 from vnca_jax.models.vae import VNCA
+from vnca_jax.update_networks import UpdateNetwork
 
 MASK_SEED = 0  # of the cells that are updated when a model with an update probability below one decodes
 
@@ -24,8 +25,9 @@ MASK_SEED = 0  # of the cells that are updated when a model with an update proba
 class NonDoublingSizes:
     """The model; the defaults are the paper's for MNIST: 5,042,304 parameters.
 
-    Raises InputError for a size below one, cells too small for the decoder's outputs, a mixture of colours
-    without 3 image channels, fewest steps beyond the most, or an update probability outside (0, 1].
+    Raises InputError for a size below one, an unknown update network, cells too small for the decoder's outputs,
+    a mixture of colours without 3 image channels, fewest steps beyond the most, or an update probability outside
+    (0, 1].
     """
 
     image_size: int = 28
@@ -35,7 +37,7 @@ class NonDoublingSizes:
     hidden_size: int = 128
     """Channels inside the update network."""
     num_blocks: int = 0
-    """Residual blocks of the update network; 0 is the simple one of the paper's MNIST model."""
+    """Residual blocks of the update network."""
     num_steps: int = 48
     """NCA steps T of evaluation and pictures."""
     min_steps: int = 32
@@ -52,6 +54,13 @@ class NonDoublingSizes:
     """Channels of a pixel: 1, or 3 colours."""
     num_mixtures: int = 0
     """Logistic components of a pixel's colour, L; 0 for binary pixels."""
+    update_network: str = ""
+    """Name of the update network; empty is the paper's, simple without residual blocks and else residual."""
+
+    @property
+    def name_of_network(self) -> str:
+        """The name of the update network, the paper's where none is given."""
+        return self.update_network or ("residual" if self.num_blocks else "simple")
 
     def __post_init__(self):
         check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "num_blocks"))
@@ -59,19 +68,19 @@ class NonDoublingSizes:
             raise InputError(f"`min_steps` is {self.min_steps}, but must be at most `max_steps`, {self.max_steps}.")
         if not 0 < self.update_probability <= 1:
             raise InputError(f"`update_probability` is {self.update_probability}, but must be above 0 and at most 1.")
+        update_networks.check_name(self.name_of_network)
         check_cell_size(self.latent_size, self.num_mixtures, self.image_channels)
 
 
 class NonDoublingVNCA(VNCA):
     """The non-doubling VNCA (section 3.3, Fig. 12): z on every cell of the image's grid, T steps.
 
-    It is trained with T ~ U{min_steps, ..., max_steps} and decodes with T = `num_steps`. The update network is the
-    simple one, or the doubling VNCA's with `num_blocks` residual blocks. The first channels of the final cells are the
-    decoder's outputs.
+    It is trained with T ~ U{min_steps, ..., max_steps} and decodes with T = `num_steps`. The first channels of the
+    final cells are the decoder's outputs.
     """
 
     encoder: Encoder
-    update: automaton.SimpleUpdate | automaton.ResidualUpdate
+    update: UpdateNetwork
     likelihood: Likelihood
     sizes: NonDoublingSizes = eqx.field(static=True)
     compute: Compute = eqx.field(static=True)
@@ -93,12 +102,9 @@ class NonDoublingVNCA(VNCA):
         self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
         self.encoder = Encoder(sizes, first_padding=padding_to_two_power(sizes.image_size), key=encoder_key)
-        if sizes.num_blocks:
-            self.update = automaton.ResidualUpdate(
-                sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=update_key
-            )
-        else:
-            self.update = automaton.SimpleUpdate(sizes.latent_size, sizes.hidden_size, key=update_key)
+        self.update = update_networks.make(
+            sizes.name_of_network, sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=update_key
+        )
 
     @property
     def num_steps(self) -> int:
