@@ -64,17 +64,23 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class CommonOptions:
-    """What the benchmarks that stand beside PyTorch share; the defaults are the paper's sizes."""
+class Timing:
+    """What all benchmarks of this kind share."""
+
+    repeats: int = 3
+    """Timed repeats of each contender; the median is reported."""
+    json: Path | None = None
+    """Also write everything to this JSON file."""
+
+
+@dataclass(frozen=True)
+class CommonOptions(Timing):
+    """What the benchmarks of one model share; the defaults are the paper's sizes."""
 
     latent_size: int = 256
     """Channels of a cell, and size of the latent."""
     hidden_size: int = 256
     """Channels inside the update network."""
-    repeats: int = 3
-    """Timed repeats of each contender; the median is reported."""
-    json: Path | None = None
-    """Also write everything to this JSON file."""
 
 
 def peak_memory_gib() -> float:

@@ -8,7 +8,6 @@ activation, as it was.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import tyro
@@ -27,33 +26,35 @@ Table = Literal["steps", "evaluation", "both"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Sizes:
+    """What is timed, beside 32 numbers a cell, and 32 or 64 hidden channels."""
+
+    batch_size: int = 16  # images per step
+    num_steps: int = 20  # T of the non-doubling automaton
+    image_size: int = 28  # of its grid
+    pool_size: int = 512
+    encoder_width: int = 16
+    num_samples: int = 128  # K of the evaluation
+
+
+@dataclass(frozen=True)
+class Options(side_by_side.Timing):
     """Time small models' training steps beside PyTorch's, and their evaluation."""
 
-    batch_size: int = 16
-    """Images per step."""
-    num_steps: int = 20
-    """Steps T of the non-doubling automaton."""
-    image_size: int = 28
-    """Side of the non-doubling automaton's images, and of its grid."""
-    pool_size: int = 512
-    """States in its pool."""
-    encoder_width: int = 16
-    """Channels of the encoders' first convolution."""
-    num_samples: int = 128
-    """Importance samples K of the evaluation."""
     tables: Table = "both"
     """What to measure."""
     repeats: int = 5
-    """Timed repeats of each contender; the median is reported."""
-    json: Path | None = None
-    """Also write everything to this JSON file."""
+    sizes: tyro.conf.Suppress[Sizes] = Sizes()
 
 
 def step_contenders(options: Options) -> dict[str, tuple[Any, Any, Any]]:
     """Of each training step: how ours is prepared, how PyTorch's is, and with which sizes; 32 numbers a cell."""
-    shared: Any = {"latent_size": 32, "batch_size": options.batch_size, "encoder_width": options.encoder_width}
-    pooled = {name: getattr(options, name) for name in ("num_steps", "image_size", "pool_size")}
+    shared: Any = {
+        "latent_size": 32,
+        "batch_size": options.sizes.batch_size,
+        "encoder_width": options.sizes.encoder_width,
+    }
+    pooled = {name: getattr(options.sizes, name) for name in ("num_steps", "image_size", "pool_size")}
     found: dict[str, tuple[Any, Any, Any]] = {
         f"pooled non-doubling step, {hidden_size} channels": (
             *(pool_step.prepare_ours, pool_step.prepare_torch),
@@ -93,19 +94,19 @@ def prepare_bound(options: Options, kind: str, block: str) -> side_by_side.Prepa
 
     mesh = all_cores()
     model_key, image_key, noise_key = jr.split(jr.key(SEED), 3)
-    sizes: Any = {"latent_size": 32, "encoder_width": options.encoder_width}
+    sizes: Any = {"latent_size": 32, "encoder_width": options.sizes.encoder_width}
     if kind == "doubling":
         hidden_size, model = 32, DoublingVNCA(**sizes, hidden_size=32, steps_per_doubling=4, key=model_key)
     else:
-        sizes |= {"image_size": options.image_size, "num_steps": options.num_steps}
+        sizes |= {"image_size": options.sizes.image_size, "num_steps": options.sizes.num_steps}
         hidden_size, model = 64, NonDoublingVNCA(**sizes, hidden_size=64, key=model_key)
     at_once = memory.decodes_at_once(model)
     if block == BEFORE:
         at_once = max(1, BEFORE_BYTES // (4 * model.image_size**2 * hidden_size))
-    chunk_size = max(n for n in range(1, at_once + 1) if options.num_samples % n == 0)
+    chunk_size = max(n for n in range(1, at_once + 1) if options.sizes.num_samples % n == 0)
     num_images = mesh.size * max(1, at_once // chunk_size)
     x = jr.bernoulli(image_key, shape=(num_images, model.image_size, model.image_size, 1)).astype(jnp.uint8)
-    bound = make_bound(model, noise_key, options.num_samples, chunk_size, mesh)
+    bound = make_bound(model, noise_key, options.sizes.num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     images, index = parallel.place((x, jnp.arange(num_images)), mesh, parallel.SHARDED)
     compiled, compile_s = side_by_side.time_compilation(bound.lower(model, images, index))
@@ -128,8 +129,7 @@ def measure_evaluation(options: Options) -> tuple[dict[str, side_by_side.Measure
 def main(options: Options) -> None:
     """Measure and report; raises InputError for options that cannot be measured."""
     side_by_side.require_folder(options.json)
-    names = ("batch_size", "num_steps", "image_size", "pool_size", "encoder_width", "num_samples", "repeats")
-    side_by_side.require_sizes(**{name: getattr(options, name) for name in names})
+    side_by_side.require_sizes(repeats=options.repeats)
     found, ratios = {}, []
     if options.tables != "evaluation":
         side_by_side.require_torch()

@@ -1,6 +1,7 @@
 """A model whose log p(x) is known: z ~ N(0, I), x|z ~ N(W z, s^2 I), with 2 latents and images of 1x3 pixels."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -43,8 +44,8 @@ class LinearGaussian(VAE):
     to_mean: jnp.ndarray
     log_variance: jnp.ndarray
     likelihood: GaussianPixels
-    sizes: Sizes = eqx.field(static=True, default=Sizes())
     compute: Compute = eqx.field(static=True)
+    sizes: Any = eqx.field(static=True, default=Sizes())
 
     def __init__(self, to_mean=POSTERIOR, log_variance=POSTERIOR_LOG_VARIANCE, compute=EVERYTHING):
         self.compute = compute

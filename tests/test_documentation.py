@@ -103,7 +103,7 @@ def options_in_source(path: Path, name: str = "Options") -> set[str]:
     found = set()
     for base in options.bases:
         module, _, inherited = ast.unparse(base).rpartition(".")
-        found |= options_in_source(path.with_name(f"{module}.py"), inherited)
+        found |= options_in_source(path.with_name(f"{module}.py") if module else path, inherited)
     names = [
         node.target.id for node in options.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]

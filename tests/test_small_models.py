@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import small_models
-from benchmarks.small_models import Options
+from benchmarks.small_models import Options, Sizes
 from vnca_jax.errors import InputError
 
 
@@ -19,8 +19,7 @@ def test_in_miniature(tmp_path, capfd):
     """Every ratio is that of the medians of the times that are reported."""
     pytest.importorskip("torch", reason="the steps stand beside PyTorch's")
     path = tmp_path / "small.json"
-    sizes = {"batch_size": 2, "num_steps": 2, "image_size": 8, "pool_size": 4, "encoder_width": 2, "num_samples": 4}
-    small_models.main(Options(**sizes, repeats=1, json=path))
+    small_models.main(Options(sizes=Sizes(2, 2, 8, 4, 2, num_samples=4), repeats=1, json=path))
     found = json.loads(path.read_text())
     times, printed = found["measurements"], capfd.readouterr().out
     assert len(times) == 3 * 2 + 2 * 2 and len(found["ratios"]) == 3 + 2
