@@ -55,6 +55,8 @@ class Result:
     num_images: int
     num_samples: int
     updates: int
+    updates_before: int
+    """Of the model that the run started from."""
     device: str
     training_seconds: float
     evaluation_seconds: float
@@ -65,7 +67,9 @@ class Result:
     def settings(self, silent: frozenset[str]) -> dict[str, Any]:
         """The flags that decide the number, but for the seed, as they were when it was taken; and the images."""
         left_out = silent | {"seed", "limit"}
-        taken = {"num-updates": self.updates, "num-samples": self.num_samples}
+        taken: dict[str, Any] = {"num-updates": self.updates, "num-samples": self.num_samples}
+        if self.updates_before:
+            taken["start-from"] = f"a model of {self.updates_before:,} updates"
         return {name: value for name, value in (self.config | taken).items() if name not in left_out} | {
             "images": self.num_images
         }
@@ -159,7 +163,7 @@ def read_result(path: Path) -> Result | None:
     facts = json.loads(paths.read_text(path))
     if "analysis" in facts or facts["experiment"] == "ablations":
         return None
-    evaluation, config = facts["evaluation"], dict(facts["config"])
+    evaluation, config, start = facts["evaluation"], dict(facts["config"]), dict(facts.get("started_from", {}))
     if facts["experiment"] not in {published.experiment for published in PUBLISHED}:
         raise ValueError(f"the table has no experiment {facts['experiment']!r}")
     bounds = {}
@@ -177,6 +181,7 @@ def read_result(path: Path) -> Result | None:
         num_images=int(evaluation["num_images"]),
         num_samples=int(evaluation["num_samples"]),
         updates=int(facts["updates"]),
+        updates_before=int(start.get("updates", start.get("step", 0))),
         device=f"{evaluation['num_devices']} x {evaluation['device']}",
         training_seconds=float(facts["training_seconds"]),
         evaluation_seconds=float(evaluation["seconds"]),

@@ -50,7 +50,10 @@ def main(options: Options) -> None:
     if not paths.exists(options.run / "results.json"):
         raise InputError(f"{options.run} has no results.json; release a run that has been evaluated.")
     folder = options.pretrained / options.name
-    export_model(folder / "model.eqx", model, storage="float16", **{fact: header.get(fact) for fact in FACTS})
+    results = json.loads(paths.read_text(options.run / "results.json"))
+    facts = {fact: header.get(fact) for fact in FACTS}
+    facts["updates_before"] = results.get("started_from", {}).get("updates", 0)
+    export_model(folder / "model.eqx", model, storage="float16", **facts)
     rounded, _ = import_model(folder, compute=exactly)
     dataset = data.load_padded(header["dataset"], model.image_size, data_dir=options.data_dir)
     images, mesh = dataset.some_test_images(options.limit), parallel.make_mesh()
@@ -65,7 +68,6 @@ def main(options: Options) -> None:
         raise InputError(
             f"Rounding {options.run} to float16 moves its bound by {change:.4f} nats, more than {TOLERANCE}."
         )
-    results = json.loads(paths.read_text(options.run / "results.json"))
     results["release"] = {"storage": "float16", "change_of_iwelbo_nats": change, "num_images": len(images)}
     write_json(folder / "results.json", results)
     files = sorted(path for path in options.pretrained.glob("*/*") if path.is_file())

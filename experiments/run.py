@@ -134,8 +134,10 @@ class Run:
         """Writes model.eqx, evaluates it on the test images, writes results.json and prints the table; returns it."""
         step, dataset, options = int(state.step), self.dataset, self.config.run
         model, path = jax.device_get(state.trained_model), self.directory / "model.eqx"
+        before = _facts_of_start(self.directory / START) if options.start_from else {"updates": 0}
         if self.is_first:
-            export_model(path, model, dataset=dataset.name, step=step, experiment=self.experiment)
+            about = {"dataset": dataset.name, "experiment": self.experiment}
+            export_model(path, model, **about, step=step, updates_before=before["updates"])
         images, seed = dataset.some_test_images(options.limit), self.config.train.seed
         result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
         if not self.is_first:
@@ -152,8 +154,7 @@ class Run:
             "versions": versions(),
         }
         if options.start_from:
-            _, header = import_model(self.directory / START)
-            facts["started_from"] = {name: header[name] for name in ("experiment", "step", "sha256")}
+            facts["started_from"] = before
         write_json(self.directory / "results.json", facts)
         print(f"\n{self.experiment} on {dataset.name}: {step} updates in {seconds / 60:.1f} minutes of training")
         print(result.table())
@@ -210,6 +211,13 @@ def _flag_named(sizes: Any, *fields: str) -> Iterator[None]:
     except InputError as error:
         name = next(name for name in fields if name in {field.name for field in dataclasses.fields(sizes)})
         raise InputError(f"`{name}` is {getattr(sizes, name)}: {error}") from error
+
+
+def _facts_of_start(path: Path) -> dict[str, Any]:
+    """Which model a run started from, and after how many updates in total."""
+    _, header = import_model(path)
+    facts = {name: header[name] for name in ("experiment", "step", "sha256")}
+    return facts | {"updates": header["step"] + (header.get("updates_before") or 0)}
 
 
 def _check_same_flags(flags: dict[str, Any]) -> None:

@@ -177,7 +177,13 @@ def test_start_from_a_model(tmp_path):
     for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(one, other)
     results = json.loads((tmp_path / "mnist_baseline" / "cpu" / "results.json").read_text())
-    assert results["started_from"] == {"experiment": "mnist_baseline", "step": 1, "sha256": header["sha256"]}
+    assert results["started_from"] == {
+        "experiment": "mnist_baseline",
+        "step": 1,
+        "updates": 1,
+        "sha256": header["sha256"],
+    }
+    assert import_model(tmp_path / "mnist_baseline" / "cpu")[1]["updates_before"] == 1
     start.unlink()  # a run that is resumed no longer needs it
     assert call("experiments.mnist_baseline", *second, "--num-updates", "2").returncode == 0
 
