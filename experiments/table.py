@@ -120,7 +120,7 @@ def cells(row: Row, number: int | None, *, short: bool = False) -> dict[str, str
         "ours": f"{bound} +- {error}{f' ({seeds} seeds)' if seeds > 1 else ''} [{number}]",
         "difference": difference(row),
         "images x samples": f"{first.num_images:,} x {first.num_samples:,}",
-        "updates": f"{first.updates:,}",
+        "updates": (f"{first.updates_before:,} + " if first.updates_before else "") + f"{first.updates:,}",
         "device": ", ".join(dict.fromkeys(result.device for result in results)),
         "training + evaluation": f"{duration(training)} + {duration(evaluation)}{' (means)' if seeds > 1 else ''}",
         "error over": f"{seeds} seeds" if seeds > 1 else "test images",
