@@ -14,7 +14,7 @@ from vnca_jax.conv import Dense, elu
 from vnca_jax.conv_transpose import ConvTranspose
 from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import Likelihood, make_likelihood
-from vnca_jax.models.encoder import Encoder, padding_to_two_power
+from vnca_jax.models.encoder import Encoder, padding_to_power_of_two
 from vnca_jax.models.sizes import check_sizes
 from vnca_jax.models.vae import VAE
 
@@ -62,7 +62,7 @@ class ConvSizes:
     @property
     def full_side(self) -> int:
         """Cells a side of the largest grids, after the encoder's first convolution and before the decoder's last."""
-        return self.image_size + 2 * padding_to_two_power(self.image_size) - 4
+        return self.image_size + 2 * padding_to_power_of_two(self.image_size) - 4
 
     @property
     def first_side(self) -> int:
@@ -95,7 +95,7 @@ class ConvVAE(VAE):
         self.compute = compute or computing.choose()
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
-        padding = padding_to_two_power(sizes.image_size)
+        padding = padding_to_power_of_two(sizes.image_size)
         encoder_key, dense_key, last_key, *keys = jr.split(key, 3 + sizes.num_doublings)
         self.encoder = Encoder(sizes, first_padding=padding, key=encoder_key)
         widths = [sizes.encoder_width << i for i in reversed(range(sizes.num_doublings + 1))]

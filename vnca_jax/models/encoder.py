@@ -41,6 +41,6 @@ class Encoder(eqx.Module):
         return mean, log_variance
 
 
-def padding_to_two_power(image_size: int) -> int:
+def padding_to_power_of_two(image_size: int) -> int:
     """Padding of the first 5x5 convolution that makes its output's side a power of two: 4 for 28 pixels, 2 for 32."""
     return 2 + ((1 << (image_size - 1).bit_length()) - image_size) // 2

@@ -13,7 +13,7 @@ from vnca_jax import compute as computing
 from vnca_jax.compute import Compute
 from vnca_jax.errors import InputError
 from vnca_jax.likelihoods import Likelihood, make_likelihood
-from vnca_jax.models.encoder import Encoder, padding_to_two_power
+from vnca_jax.models.encoder import Encoder, padding_to_power_of_two
 from vnca_jax.models.sizes import check_cell_size, check_sizes
 from vnca_jax.models.vae import VNCA
 from vnca_jax.update_networks import UpdateNetwork
@@ -101,7 +101,7 @@ class NonDoublingVNCA(VNCA):
         self.sizes = sizes = dataclasses.replace(sizes, **changes)
         self.likelihood = make_likelihood(sizes.num_mixtures)
         encoder_key, update_key = jr.split(key)
-        self.encoder = Encoder(sizes, first_padding=padding_to_two_power(sizes.image_size), key=encoder_key)
+        self.encoder = Encoder(sizes, first_padding=padding_to_power_of_two(sizes.image_size), key=encoder_key)
         self.update = update_networks.make(
             sizes.name_of_network, sizes.latent_size, sizes.hidden_size, sizes.num_blocks, key=update_key
         )
