@@ -136,7 +136,7 @@ class Run:
         model, path = jax.device_get(state.trained_model), self.directory / "model.eqx"
         before = _facts_of_start(self.directory / START) if options.start_from else {"updates": 0}
         if self.is_first:
-            about = {"dataset": dataset.name, "experiment": self.experiment}
+            about: dict[str, Any] = {"dataset": dataset.name, "experiment": self.experiment}
             export_model(path, model, **about, step=step, updates_before=before["updates"])
         images, seed = dataset.some_test_images(options.limit), self.config.train.seed
         result = evaluate(model, images, num_samples=options.num_samples, seed=seed, mesh=self.mesh)
@@ -183,6 +183,7 @@ def start(experiment: str, config: Config) -> Iterator[Run]:
     with _flag_named(config.model, "num_doublings", "image_size"):
         data.check_image_size(config.data.dataset, image_size)
     dataset, validation = data.load_padded(config.data.dataset, image_size, data_dir=config.data.data_dir), None
+    _check_channels(dataset, config.model)
     if config.data.hold_out:
         dataset, validation = dataset.held_out()
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
@@ -211,6 +212,17 @@ def _flag_named(sizes: Any, *fields: str) -> Iterator[None]:
     except InputError as error:
         name = next(name for name in fields if name in {field.name for field in dataclasses.fields(sizes)})
         raise InputError(f"`{name}` is {getattr(sizes, name)}: {error}") from error
+
+
+def _check_channels(dataset: Dataset, sizes: Any) -> None:
+    """Raises InputError unless the model's pixels are the dataset's: binary of one channel, or colours of three."""
+    channels = dataset.train.shape[-1]
+    if (sizes.image_channels, sizes.num_mixtures > 0) != (channels, channels == 3):
+        wanted = "3 and 1 or more" if channels == 3 else "1 and 0"
+        raise InputError(
+            f"`dataset` is {dataset.name}, whose pixels have {channels} channel{'s' if channels > 1 else ''}, but "
+            f"`image_channels` is {sizes.image_channels} and `num_mixtures` {sizes.num_mixtures}: give {wanted}."
+        )
 
 
 def _facts_of_start(path: Path) -> dict[str, Any]:

@@ -192,6 +192,8 @@ REFUSALS = [
     (["--start-from", "nowhere.eqx"], "There is no file nowhere.eqx"),
     (["--start-from", "pretrained:mnist_baseline_small"], "a ConvVAE, but this experiment trains a DoublingVNCA"),
     (["--start-from", "pretrained:mnist_doubling_small"], "--encoder-depth 4, not 2; give the sizes"),
+    (["--dataset", "coloured_digits"], "have 3 channels, but --image-channels is 1 and --num-mixtures 0: give 3 and 1"),
+    (["--image-channels", "3"], "is digits, whose pixels have 1 channel, but --image-channels is 3 and"),
     (["--hold-out", "yes"], "yes"),
     (["--batch-size", "0"], "--batch-size is 0, but must be positive"),
     (["--latent-size", "-1"], "--latent-size is -1, but must be at least 1."),

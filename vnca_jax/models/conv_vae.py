@@ -21,11 +21,7 @@ from vnca_jax.models.vae import VAE
 
 @dataclasses.dataclass(frozen=True)
 class ConvSizes:
-    """The model; the defaults are the paper's for MNIST: 9,495,809 parameters.
-
-    Raises InputError for a size below one, images whose sides cannot be halved as often as the decoder doubles them, or
-    a mixture of colours without 3 image channels.
-    """
+    """The model; the defaults are the paper's for MNIST: 9,495,809 parameters."""
 
     image_size: int = 28
     """Pixels per side; a size above the dataset's adds a zero border."""
@@ -45,6 +41,9 @@ class ConvSizes:
     """Apply ELU after the decoder's dense layer, as the paper does on CelebA."""
 
     def __post_init__(self):
+        """Raises InputError for a size below one, images whose sides cannot be halved as often as the decoder doubles
+        them, or a mixture of colours without 3 image channels.
+        """
         check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "decoder_depth", "dense_elu"))
         make_likelihood(self.num_mixtures).num_outputs(self.image_channels)
         if self.full_side % (1 << self.num_doublings):

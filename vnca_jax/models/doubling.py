@@ -20,11 +20,7 @@ from vnca_jax.update_networks import UpdateNetwork
 
 @dataclasses.dataclass(frozen=True)
 class DoublingSizes:
-    """The model; the defaults are the paper's for MNIST: 6,585,088 parameters.
-
-    Raises InputError for a size below one, an unknown update network, cells too small for the decoder's
-    outputs, or a mixture of colours without 3 image channels.
-    """
+    """The model; the defaults are the paper's for MNIST: 6,585,088 parameters."""
 
     latent_size: int = 256
     """Numbers in z, and in a cell."""
@@ -50,6 +46,9 @@ class DoublingSizes:
     """Give each scale of the growth an update network of its own."""
 
     def __post_init__(self):
+        """Raises InputError for a size below one, an unknown update network, cells too small for the decoder's
+        outputs, or a mixture of colours without 3 image channels.
+        """
         check_sizes(self, may_be_zero=("num_blocks", "encoder_depth", "num_mixtures", "one_per_scale"))
         update_networks.check_name(self.update_network)
         check_cell_size(self.latent_size, self.num_mixtures, self.image_channels)

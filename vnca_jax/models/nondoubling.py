@@ -23,12 +23,7 @@ MASK_SEED = 0  # of the cells that are updated when a model with an update proba
 
 @dataclasses.dataclass(frozen=True)
 class NonDoublingSizes:
-    """The model; the defaults are the paper's for MNIST: 5,042,304 parameters.
-
-    Raises InputError for a size below one, an unknown update network, cells too small for the decoder's outputs,
-    a mixture of colours without 3 image channels, fewest steps beyond the most, or an update probability outside
-    (0, 1].
-    """
+    """The model; the defaults are the paper's for MNIST: 5,042,304 parameters."""
 
     image_size: int = 28
     """Pixels per side; a size above the dataset's adds a zero border."""
@@ -63,6 +58,10 @@ class NonDoublingSizes:
         return self.update_network or ("residual" if self.num_blocks else "simple")
 
     def __post_init__(self):
+        """Raises InputError for a size below one, an unknown update network, cells too small for the decoder's
+        outputs, a mixture of colours without 3 image channels, fewest steps beyond the most, or an update
+        probability outside (0, 1].
+        """
         check_sizes(self, may_be_zero=("encoder_depth", "num_mixtures", "num_blocks"))
         if self.min_steps > self.max_steps:
             raise InputError(f"`min_steps` is {self.min_steps}, but must be at most `max_steps`, {self.max_steps}.")
