@@ -195,6 +195,18 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
         signal.signal(signal.SIGHUP, previous)
 
 
+@pytest.fixture
+def listening():
+    """No signal is ignored, as a shell has it that starts the tests in the background."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("number", STOPPING)
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on(uninterrupted, tmp_path, number):
     handlers = [signal.getsignal(each) for each in STOPPING]

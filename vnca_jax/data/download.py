@@ -20,6 +20,7 @@ def download(url: str, target: Path, sha256: str) -> None:
     Raises InputError that says why the file could not be fetched, or is not the one expected.
     """
     try:
+        target.parent.stat()  # no folder is made for a download
         with writing.beside(target) as part:
             digest = _stream(url, part)
             if digest != sha256:
