@@ -13,6 +13,7 @@ import tiny_training
 from test_experiments import EXPERIMENTS
 
 from vnca_jax import elbo_loss, metrics, parallel
+from vnca_jax.compute import choose
 from vnca_jax.step import TrainState, make_optimizer, make_steps
 from vnca_jax.train import TrainConfig, fit, split_seed
 
@@ -48,7 +49,7 @@ def test_a_step_of_the_papers_preset(name, monkeypatch):
     def start(experiment, config):
         assert experiment == name
         keys = split_seed(0)
-        yield types.SimpleNamespace(config=config, mesh=mesh, keys=keys, fit=trace)
+        yield types.SimpleNamespace(config=config, mesh=mesh, keys=keys, fit=trace, compute=choose())
 
     monkeypatch.setattr(module, "start", start)
     with pytest.raises(Traced):
