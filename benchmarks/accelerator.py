@@ -34,8 +34,8 @@ from vnca_jax import compute, parallel, paths, pool
 from vnca_jax.compute import Compute
 from vnca_jax.errors import reported
 from vnca_jax.losses import elbo_loss, pool_loss
-from vnca_jax.memory import decodes_at_once
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
+from vnca_jax.remat import decodes_at_once
 from vnca_jax.text_table import aligned
 
 Program = Literal["doubling", "nondoubling", "baseline", "iwelbo"]

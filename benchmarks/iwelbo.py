@@ -40,8 +40,8 @@ def prepare_ours(options: Options, num_samples: int) -> side_by_side.Prepared:
 
     from vnca_jax import parallel
     from vnca_jax.eval import make_bound
-    from vnca_jax.memory import decodes_at_once
     from vnca_jax.models import DoublingVNCA
+    from vnca_jax.remat import decodes_at_once
 
     jax.config.update("jax_platforms", "cpu")
     parallel.use_all_cores()

@@ -88,7 +88,7 @@ def prepare_bound(options: Options, kind: str, block: str) -> side_by_side.Prepa
     import jax.random as jr
 
     from benchmarks.our_step import all_cores
-    from vnca_jax import memory, parallel
+    from vnca_jax import parallel, remat
     from vnca_jax.eval import make_bound
     from vnca_jax.models import DoublingVNCA, NonDoublingVNCA
 
@@ -100,7 +100,7 @@ def prepare_bound(options: Options, kind: str, block: str) -> side_by_side.Prepa
     else:
         sizes |= {"image_size": options.sizes.image_size, "num_steps": options.sizes.num_steps}
         hidden_size, model = 64, NonDoublingVNCA(**sizes, hidden_size=64, key=model_key)
-    at_once = memory.decodes_at_once(model)
+    at_once = remat.decodes_at_once(model)
     if block == BEFORE:
         at_once = max(1, BEFORE_BYTES // (4 * model.image_size**2 * hidden_size))
     chunk_size = max(n for n in range(1, at_once + 1) if options.sizes.num_samples % n == 0)

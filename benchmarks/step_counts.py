@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding
 from benchmarks.flops import Operation, find_operations
 from benchmarks.hardware import BYTES_OF_ACTIVATION, Machine, Prediction, Work, predict
 from benchmarks.pool_traffic import count_program
-from vnca_jax import bounds, losses, memory, parallel, train
+from vnca_jax import bounds, losses, parallel, remat, train
 from vnca_jax import pool as pools
 from vnca_jax.compute import KEPT_SHARE, Compute
 from vnca_jax.models import ConvVAE, DoublingVNCA, NonDoublingVNCA
@@ -173,7 +173,7 @@ def kept_bytes(case: Case) -> int:
         return -model.likelihood.log_prob(model.outputs(cells), x).mean(), cells
 
     shapes = (model.image_size, model.image_size, model.image_channels), (model.latent_size,)
-    return memory.kept_bytes(loss, model, tuple(jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes))
+    return remat.kept_bytes(loss, model, tuple(jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes))
 
 
 def count_operations(case: Case, num_images: int) -> list[Operation]:

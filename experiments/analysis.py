@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from experiments import cli
 from experiments.cli import Preset
-from vnca_jax import data, memory, parallel, paths
+from vnca_jax import data, parallel, paths, remat
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compute import choose
 from vnca_jax.data import Dataset
@@ -172,7 +172,7 @@ def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."
     count, results, size = len(arrays[0]), [], IMAGES_AT_ONCE
     if cache_bytes := choose().cache_bytes:
         first = tuple(array[:1] for array in arrays)
-        size = min(size, memory.at_once(lambda _, rows: function(*rows), None, first, cache_bytes))
+        size = min(size, remat.at_once(lambda _, rows: function(*rows), None, first, cache_bytes))
     for index, _ in parallel.batches(count, size):
         results.append(jax.tree.map(np.asarray, function(*(array[index] for array in arrays))))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)

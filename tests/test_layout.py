@@ -40,7 +40,7 @@ ORDER = [
     "automaton",
     "likelihoods",
     "models",
-    "memory",
+    "remat",
     "bounds",
     "resilience",
     "pool",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from linear_gaussian import POSTERIOR, LinearGaussian, S, W, images, log_normal
 
-from vnca_jax import bounds, losses, memory
+from vnca_jax import bounds, losses, remat
 from vnca_jax.compute import Compute
 
 VARIANCE = np.array([0.2, 0.9])
@@ -86,14 +86,14 @@ def test_mean_over_chunks(chunk_size, used, gradient_at_once):
 @pytest.mark.parametrize("what", ["kept_bytes", "cache_bytes"])
 def test_chunk_that_suits(what, share, used, monkeypatch):
     """As many examples as a device may keep, or as its cache holds of one operation, lowered to a divisor of six."""
-    monkeypatch.setattr(memory, "OF_WEIGHTS", 0)
+    monkeypatch.setattr(remat, "OF_WEIGHTS", 0)
     sizes = []
 
     def chunk_loss(model, chunk):
         sizes.append(len(chunk[0]))
         return negative_elbo(model, chunk)
 
-    each = memory.kept_bytes(negative_elbo, make_model(), examples()) if what == "kept_bytes" else 4 * (3 + 2)
+    each = remat.kept_bytes(negative_elbo, make_model(), examples()) if what == "kept_bytes" else 4 * (3 + 2)
     room: Any = {"cache_bytes": 1 << 20} | {what: int(share * each)}
     model = make_model(compute=Compute("float32", "lax", **room))
     value, _ = jax.eval_shape(lambda: losses.mean_over_chunks(chunk_loss, model, examples(), None))

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from vnca_jax import bounds, compute, data, joining, memory, models, parallel, paths, processes
+from vnca_jax import bounds, compute, data, joining, models, parallel, paths, processes, remat
 from vnca_jax.checkpoint import import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -98,7 +98,7 @@ def evaluate(
         if value < smallest:
             raise InputError(f"{name} is {value}, but must be at least {smallest}.")
     started_at = time.monotonic()
-    at_once = memory.decodes_at_once(model)
+    at_once = remat.decodes_at_once(model)
     chunk_size = max(
         divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
     )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from vnca_jax import automaton, bounds, memory, parallel
+from vnca_jax import automaton, bounds, parallel, remat
 from vnca_jax import pool as pools
 from vnca_jax.schedules import StepRange, rise
 
@@ -159,13 +159,13 @@ def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int 
 
     The gradient with respect to the model is summed chunk by chunk while the value is computed, so that memory is set
     by the chunk and not by the batch. `chunk_size` is lowered until it divides the examples; None stands for what
-    `memory.plan` finds to suit the device, with the steps computed again where it says so. Only the value has a
+    `remat.plan` finds to suit the device, with the steps computed again where it says so. Only the value has a
     gradient, and only with respect to the model.
     """
     num_examples = len(jax.tree.leaves(examples)[0])
-    chunk_size, recompute = memory.plan(loss, model, examples, chunk_size=chunk_size)
+    chunk_size, recompute = remat.plan(loss, model, examples, chunk_size=chunk_size)
     if recompute:
-        loss = memory.recomputing(loss)
+        loss = remat.recomputing(loss)
     num_chunks = num_examples // chunk_size
     if num_chunks == 1:
         value, terms = loss(model, jax.lax.stop_gradient(examples))

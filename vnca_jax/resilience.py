@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from vnca_jax import automaton, bounds, memory, parallel
+from vnca_jax import automaton, bounds, parallel, remat
 from vnca_jax.models import NonDoublingVNCA
 
 IMAGES_AT_ONCE = 125  # on each device, at most
@@ -93,7 +93,7 @@ def measure(
     )
     model = parallel.place(model, mesh)
     parts = []
-    at_once = min(IMAGES_AT_ONCE, memory.decodes_at_once(model))
+    at_once = min(IMAGES_AT_ONCE, remat.decodes_at_once(model))
     size = min(at_once, -(-len(images) // mesh.size)) * mesh.size
     for index, _ in parallel.batches(len(images), size):
         parts.append(parallel.fetch(compute(model, *parallel.place((images[index], index), mesh, parallel.SHARDED))))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tiny_training
 
-from vnca_jax import bounds, conv, losses, memory, update_networks
+from vnca_jax import bounds, conv, losses, remat, update_networks
 from vnca_jax.compute import Compute, Device, choose
 from vnca_jax.likelihoods import Bernoulli
-from vnca_jax.memory import Plan
 from vnca_jax.models import VAE, DoublingVNCA, replace
+from vnca_jax.remat import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +54,15 @@ def toy_loss(model, examples):
 
 def planned(num_examples=12, chunk_size=None, loss=toy_loss, **room):
     model = Toy(compute=Compute("float32", "lax", **room), key=jr.key(0))
-    return memory.plan(loss, model, jnp.ones((num_examples, 10)), chunk_size=chunk_size)
+    return remat.plan(loss, model, jnp.ones((num_examples, 10)), chunk_size=chunk_size)
 
 
 def test_counts_by_hand():
     """The one dot has ten numbers in and ninety out."""
     model, x = Toy(compute=Compute("float32", "lax"), key=jr.key(0)), jnp.ones((5, 10))
-    assert memory.kept_bytes(toy_loss, model, x) == 400
-    assert memory.kept_bytes(memory.recomputing(toy_loss), model, x) == 40
-    assert [memory.at_once(toy_loss, model, x, cache) for cache in (1, 18 * 400, 19 * 400 - 1, 19 * 400)] == [
+    assert remat.kept_bytes(toy_loss, model, x) == 400
+    assert remat.kept_bytes(remat.recomputing(toy_loss), model, x) == 40
+    assert [remat.at_once(toy_loss, model, x, cache) for cache in (1, 18 * 400, 19 * 400 - 1, 19 * 400)] == [
         *(18, 18, 18, 19)  # 18 move twice the 3,600 bytes of W
     ]
 
@@ -89,7 +89,7 @@ def test_an_accelerator_s_plan_for_twelve_examples(kept_bytes, chunk_size, expec
 def test_a_cpu_s_chunk_outweighs_the_weights(monkeypatch):
     """W has 3,600 bytes, and its dot 400 an example, so that 9 of them are as much, and 6 is the next divisor."""
     for least, expected in ((0, 1), (1 / 3, 3), (1, 6), (2, 12)):
-        monkeypatch.setattr(memory, "OF_WEIGHTS", least)
+        monkeypatch.setattr(remat, "OF_WEIGHTS", least)
         assert planned(cache_bytes=1) == Plan(expected, False)
         assert planned(cache_bytes=1, kept_bytes=400) == Plan(1, False)
 
@@ -109,7 +109,7 @@ def test_a_cpu_s_chunk_outweighs_the_weights(monkeypatch):
 )
 def test_a_cpu_s_plan_for_twelve_examples(cache_bytes, kept_bytes, chunk_size, expected, monkeypatch):
     """As many as fit its cache, and never more than it may keep."""
-    monkeypatch.setattr(memory, "OF_WEIGHTS", 0)
+    monkeypatch.setattr(remat, "OF_WEIGHTS", 0)
     assert planned(chunk_size=chunk_size, kept_bytes=kept_bytes, cache_bytes=cache_bytes) == expected
 
 
@@ -138,9 +138,9 @@ def test_the_paper_s_steps_fit():
     for memory_bytes, count, expected in ((80 << 30, 32, False), (16 << 30, 4, False), (6 << 30, 32, True)):
         how = choose(Device("gpu", memory_bytes=memory_bytes), dtype="float32")
         skeleton = eqx.filter_eval_shape(DoublingVNCA, compute=how, key=jr.key(0))
-        assert memory.plan(elbo_loss, skeleton, shapes_for(skeleton, count)) == Plan(count, expected)
+        assert remat.plan(elbo_loss, skeleton, shapes_for(skeleton, count)) == Plan(count, expected)
     automaton_bytes = 4 * 8 * 1364 * 10 * 256
-    assert automaton_bytes < memory.kept_bytes(elbo_loss, skeleton, shapes_for(skeleton, 1)) < 1.01 * automaton_bytes
+    assert automaton_bytes < remat.kept_bytes(elbo_loss, skeleton, shapes_for(skeleton, 1)) < 1.01 * automaton_bytes
 
 
 class Far(eqx.Module):
@@ -171,7 +171,7 @@ def test_every_update_network(name, monkeypatch):
         residuals = jax.jit(lambda model: jax.vjp(lambda model: elbo_loss(model, examples), model, has_aux=True)[1])
         return sum(leaf.nbytes for leaf in jax.tree.leaves(residuals(model)))
 
-    assert memory.kept_bytes(elbo_loss, model, shapes_for(model, 1)) == held(3) - held(2)
+    assert remat.kept_bytes(elbo_loss, model, shapes_for(model, 1)) == held(3) - held(2)
 
 
 def test_dots_of_a_growth_by_hand():
@@ -183,7 +183,7 @@ def test_dots_of_a_growth_by_hand():
     cells, weights = 16 * (27 + 5 + 5 + 3), 27 * 5 + 5 * 3
     largest = 4 * 16 * (27 + 5)
     assert math.ceil(2 * weights / cells) == 1
-    found = [memory.at_once(decode, model, z, size) for size in (1, 2 * largest - 1, 2 * largest, 9 * largest)]
+    found = [remat.at_once(decode, model, z, size) for size in (1, 2 * largest - 1, 2 * largest, 9 * largest)]
     assert found == [1, 1, 2, 9]
 
 
@@ -201,7 +201,7 @@ def test_recomputing_changes_the_memory_and_not_the_gradient():
 
     (kept_bytes, kept), (again_bytes, again) = compiled(False), compiled(True)
     assert again_bytes < 0.4 * kept_bytes
-    counted = [4 * memory.kept_bytes(loss, model, (x, noise)) for loss in (elbo_loss, memory.recomputing(elbo_loss))]
+    counted = [4 * remat.kept_bytes(loss, model, (x, noise)) for loss in (elbo_loss, remat.recomputing(elbo_loss))]
     assert counted[0] < kept_bytes < 1.5 * counted[0]
     assert counted[1] < again_bytes < 2.5 * counted[1]  # with the inside of a step, there and back
     for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(again), strict=True):
@@ -216,7 +216,7 @@ def test_a_loss_does_as_planned(monkeypatch):
         found.append((len(chunk[0]), model.compute.recompute))
         return chunk[0].mean() * model.update.out.sum(), chunk[0]
 
-    monkeypatch.setattr(memory, "plan", lambda loss, model, examples, chunk_size: Plan(2, chunk_size == 5))
+    monkeypatch.setattr(remat, "plan", lambda loss, model, examples, chunk_size: Plan(2, chunk_size == 5))
     for chunk_size in (5, 6):
         value = partial(losses.mean_over_chunks, loss, examples=(jnp.zeros((4, 1)),), chunk_size=chunk_size)
         gradient, _ = jax.eval_shape(jax.grad(value, has_aux=True), first)
