@@ -97,7 +97,7 @@ def main(prog: str, docstring: str | None, presets: dict[Preset, Any], run: Call
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
         config = paths.expanded_in(flags)
-        if hasattr(config.run, "distributed"):
+        if isinstance(config.run, RunConfig):
             with joining.joined(config.run.distributed):
                 run(config)
         else:  # an analysis, which one process does

@@ -78,12 +78,13 @@ import jax.random as jr
 from experiments import pictures
 from vnca_jax import data
 from vnca_jax.checkpoint import import_model
+from vnca_jax.models import VNCA
 
 figures = session.WORKING / "figures"
 model, _ = import_model(Path(ckpt))
 dataset = data.load_padded(json.loads(evaluation.read_text())["dataset"], model.image_size)
 pictures.reconstructions(figures / "reconstructions.png", model, dataset.some_test_images(32))
 pictures.samples(figures / "samples.png", model, 64, key=jr.key(0))
-if hasattr(model, "grow"):
+if isinstance(model, VNCA):
     pictures.growth(figures / "growth.png", figures / "growth.gif", model, key=jr.key(1))
 session.show(*sorted(figures.iterdir()))
