@@ -51,7 +51,7 @@ class RunConfig:
     limit: int | None = None
     """Number of test images to evaluate, evenly spread over the test set; None takes all."""
     compute_dtype: ComputeDtype = "auto"
-    """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
+    """Type of the automaton's dots and convolutions; auto is what is fastest on the device."""
     start_from: Path | None = None
     """Start from the parameters of this model file (or pretrained:NAME) of the same sizes; None draws them."""
     distributed: bool = False

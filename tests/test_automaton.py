@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from close import assert_close
 
 from vnca_jax import automaton, update_networks
 from vnca_jax.compute import FORMULATIONS, Compute
@@ -53,6 +54,13 @@ def test_double():
     np.testing.assert_array_equal(of_batch, np.stack([doubled, 10 * doubled])[None])
 
 
+def test_gradient_of_double():
+    """Each cell has the sum of its four copies' gradients."""
+    dy = jnp.arange(4.0 * 6 * 2).reshape(4, 6, 2)
+    (found,) = jax.vjp(automaton.double, jnp.zeros((2, 3, 2)))[1](dy)
+    np.testing.assert_array_equal(found, np.asarray(dy).reshape(2, 2, 3, 2, 2).sum(axis=(1, 3)))
+
+
 def test_untrained_run_is_the_identity():
     """Bit for bit, whatever the hidden layers do."""
 
@@ -92,6 +100,27 @@ def three_steps(request):
 def test_run(three_steps):
     expected = np.stack([written_out(TRAINED, image, 3) for image in CELLS.astype(np.float64)], axis=1)
     np.testing.assert_allclose(three_steps(CELLS), expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_steps_that_are_computed_again(traced):
+    """The cells and all gradients of steps that are kept; a traced number of them goes up to six."""
+    keys = jr.split(jr.key(2), len(CELLS))
+
+    @jax.jit
+    def found(update, cells, num_steps):
+        def loss(update, cells, recompute):
+            how = Compute("float32", "winograd", recompute)
+            number, most = (num_steps, 6) if traced else (3, None)
+            grown = automaton.run(update, cells, number, max_steps=most, update_probability=0.6, key=keys, compute=how)
+            return jnp.sin(grown).sum(), grown
+
+        return [jax.grad(loss, (0, 1), has_aux=True)(update, cells, recompute) for recompute in (False, True)]
+
+    kept, again = found(TRAINED, jnp.asarray(CELLS) / 8, 3)
+    for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(again), strict=True):
+        assert_close(one, other, 2e-6)
+    assert np.abs(kept[0][0].out.weight).min() > 0
 
 
 def test_light_cone(three_steps):

@@ -33,7 +33,7 @@ def rounded(x):
     ("platform", "capability", "dtype", "formulation"),
     [
         ("cpu", None, "float32", "winograd"),
-        ("tpu", None, "bfloat16", "lax"),
+        ("tpu", None, "float32", "shifted"),
         ("gpu", "9.0", "bfloat16", "lax"),
         ("gpu", "8.0", "bfloat16", "lax"),
         ("gpu", "7.5", "float32", "lax"),
@@ -44,11 +44,17 @@ def rounded(x):
 def test_chosen_by_the_device(platform, capability, dtype, formulation, monkeypatch):
     device = types.SimpleNamespace(platform=platform, device_kind="a kind", compute_capability=capability)
     found = compute.choose(compute.describe(device))
-    assert (found.dtype, found.formulation, found.recompute) == (dtype, formulation, False)
+    assert (found.dtype, found.formulation, found.recompute) == (dtype, formulation, platform == "tpu")
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert compute.choose() == compute.choose(dtype="auto") == found
     for chosen in ("float32", "bfloat16"):
         assert compute.choose(dtype=chosen) == dataclasses.replace(found, dtype=chosen)
+
+
+@pytest.mark.parametrize("kind", ["TPU v2", "TPU v3"])
+def test_old_tpus(kind):
+    """With little fast memory they take less traffic instead: bfloat16, and everything kept."""
+    assert compute.choose(Device("tpu", kind, memory_bytes=4)) == Compute("bfloat16", "lax", False, 2)
 
 
 def test_room_by_the_device():
@@ -60,6 +66,8 @@ def test_room_by_the_device():
     assert compute.choose(compute.describe(silent)).kept_bytes == 4 << 30
     assert compute.choose(Device("tpu", memory_bytes=16 << 30)).kept_bytes == 8 << 30
     assert compute.choose(Device("tpu", memory_bytes=16 << 30)).cache_bytes is None
+    assert compute.choose(Device("tpu")).decode_bytes == compute.TPU_DECODE_BYTES
+    assert compute.choose(Device("gpu")).decode_bytes is None
     assert compute.choose(Device("cpu", cache_bytes=1 << 19)).cache_bytes == 1 << 19
     assert compute.choose(Device("cpu")).cache_bytes == cpu_cache.USUAL_BYTES
     assert compute.choose().cache_bytes == cpu_cache.second_level_bytes()
@@ -69,15 +77,19 @@ def test_of_a_device_that_is_not_at_hand():
     """A model built for it, and what it compiles, has that device's settings."""
     v5e = Device("tpu", "TPU v5 lite")
     model = tiny_training.tiny_vnca(compute=compute.choose(v5e))
-    assert (model.compute.dtype, model.compute.formulation) == ("bfloat16", "lax")
-    program = jax.jit(lambda model, z: model.decode(z)).lower(model, jnp.zeros((1, 4))).as_text()
+    assert (model.compute.dtype, model.compute.formulation) == ("float32", "shifted")
+    a100 = tiny_training.tiny_vnca(compute=compute.choose(Device("gpu", "NVIDIA A100")))
+    program = jax.jit(lambda model, z: model.decode(z)).lower(a100, jnp.zeros((1, 4))).as_text()
     assert "stablehlo.convolution" in program and "bf16" in program
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"formulation": "fft"}, "There is no convolution formulation 'fft'; choose one of winograd, gather, lax."),
+        (
+            {"formulation": "fft"},
+            "There is no convolution formulation 'fft'; choose one of winograd, gather, lax, shifted.",
+        ),
         ({"dtype": "float16"}, "There is no compute dtype 'float16'; choose one of float32, bfloat16."),
     ],
 )

@@ -29,7 +29,7 @@ CASES = {
     "stride 2, padding 4, 3x3": ((), 4, 3, 3, 2, 4),
 }
 LARGE = list(CASES)[:3]  # where `winograd` is at work or might be; on all others it is `gather`
-C_IN, C_OUT = 3, 2
+C_IN, C_OUT = 4, 2
 
 
 def hand_set(make, *arrays):
@@ -74,7 +74,8 @@ def convolved(weight, bias, x, dy, stride, padding):
 def found(request):
     """Output and gradients of each case, by name, as one program compiled in one formulation."""
     arguments = {}
-    for name in LARGE if request.param == "winograd" else set(CASES) - set(LARGE):
+    parts = {"winograd": LARGE, "shifted": CASES}
+    for name in parts.get(request.param, set(CASES) - set(LARGE)):
         weight, bias, x, dy = arrays(name)
         arguments[name] = hand_set(make_conv(*CASES[name][3:]), weight, bias), jnp.asarray(x), jnp.asarray(dy)
     return in_one_program(arguments, request.param)
@@ -88,7 +89,10 @@ def test_value_and_gradients(found):
 
 @pytest.mark.parametrize(
     ("name", "height", "multiplications", "num_convolutions"),
-    [("winograd", 16, 4, 0), ("winograd", 17, 9, 0), ("winograd", 14, 9, 0), ("gather", 16, 9, 0), ("lax", 16, 9, 1)],
+    [
+        *[("winograd", 16, 4, 0), ("winograd", 17, 9, 0), ("winograd", 14, 9, 0)],
+        *[("gather", 16, 9, 0), ("lax", 16, 9, 1), ("shifted", 16, 9, 0)],
+    ],
 )
 def test_which_formulation_computes(name, height, multiplications, num_convolutions):
     """Winograd has 4 multiplications a cell and channel pair in place of 9; it wants a large even grid."""
@@ -103,10 +107,30 @@ def test_which_formulation_computes(name, height, multiplications, num_convoluti
     assert program.as_text().count("stablehlo.convolution") == num_convolutions
 
 
+@pytest.mark.parametrize(
+    ("grids", "side", "c_in", "stride", "num_convolutions"),
+    [(7, 8, 4, 1, 0), (8, 8, 4, 1, 1), (7, 7, 4, 1, 1), (7, 8, 4, 2, 1), (8, 7, 3, 1, 0), (8, 7, 3, 2, 1)],
+)
+def test_where_grids_are_shifted(grids, side, c_in, stride, num_convolutions):
+    """On fewer than 8 grids of 64 cells or more; from 1 or 3 channels the neighbours are gathered; with stride 1."""
+    layer = eqx.filter_eval_shape(lambda: conv.Conv(c_in, 2, 3, stride=stride, padding=1, key=jr.key(0)))
+    x = jax.ShapeDtypeStruct((grids, side, side, c_in), jnp.float32)
+    program = jax.jit(lambda layer, x: layer(x, "shifted")).lower(layer, x).as_text()
+    assert program.count("stablehlo.convolution") == num_convolutions
+
+
+def test_elu_of_extremes():
+    """Exactly x above zero, where it does not overflow, and its gradient exactly 1; -1 far below."""
+    x = jnp.array([3e38, 1.1, 1e-30, -1e-30, -200.0])
+    y, of = jax.vjp(conv.elu, x)
+    assert y.tolist() == [*x[:4].tolist(), -1]
+    assert of(jnp.ones(5))[0].tolist() == [1, 1, 1, 1, 0]
+
+
 def test_prepared_value_and_gradient():
     """Of one example, against XLA's convolution; the gradient is that of the unprepared layer's own weight."""
     weight, bias, x, _ = arrays("even grid, 3x3")
-    layer, x = hand_set(make_conv(3, 1, 1), weight, bias), jnp.asarray(x[1, 0])
+    layer, x = hand_set(make_conv(3, 1, 1), weight, bias), jnp.asarray(x[1, 0]) / 4
 
     def loss(layer, apply):
         y = apply(layer)

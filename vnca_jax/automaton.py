@@ -3,6 +3,8 @@
 All functions work on grids with any leading axes, `(*batch, h, w, c)`, so that a batch is one large dot.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,26 +36,65 @@ def run(
     grid. u is computed, and kept for the gradient or not, as `compute` says; None suits JAX's default device.
     """
     compute = compute or computing.choose()
-    update = conv.prepare(update, compute.formulation)
 
-    def step(cells, i):
+    def step(update, cells, key, i):
         change = _apply(update, cells, compute.dtype)
         if update_probability < 1:
             change = jnp.where(_updated(key, i, cells, update_probability), change, 0)
         return cells + change
 
-    if compute.recompute:
-        step = jax.checkpoint(step, prevent_cse=False)
+    if compute.recompute and not keep:
+        return _recomputing(step, compute.formulation, max_steps or num_steps, update, cells, key, num_steps)
+    update = conv.prepare(update, compute.formulation)
 
     def body(cells, i):
         if max_steps is None:
-            cells = step(cells, i)
+            cells = step(update, cells, key, i)
         else:
-            cells = jax.lax.cond(i < num_steps, step, lambda cells, _: cells, cells, i)
+            cells = jax.lax.cond(i < num_steps, step, lambda _, cells, *rest: cells, update, cells, key, i)
         return cells, cells if keep else None
 
     final, states = jax.lax.scan(body, cells, jnp.arange(num_steps if max_steps is None else max_steps))
     return final if states is None else states
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _recomputing(step, formulation, max_steps, update, cells, key, num_steps):
+    """The cells after `num_steps` steps. The gradient keeps the cells before each and computes its inside again."""
+    update = conv.prepare(update, formulation)
+    return jax.lax.fori_loop(0, num_steps, lambda i, cells: step(update, cells, key, i), cells)
+
+
+def _recomputing_forward(step, formulation, max_steps, update, cells, key, num_steps):
+    prepared = conv.prepare(update, formulation)
+    before = jax.lax.dynamic_update_index_in_dim(jax.lax.empty((max_steps, *cells.shape), cells.dtype), cells, 0, 0)
+
+    def body(i, carry):
+        cells, before = carry
+        return step(prepared, cells, key, i), jax.lax.dynamic_update_index_in_dim(before, cells, i, 0)
+
+    final, before = jax.lax.fori_loop(0, num_steps, body, (cells, before))
+    return final, (update, before, key, num_steps)
+
+
+def _recomputing_backward(step, formulation, _, residuals, dcells):
+    update, before, key, num_steps = residuals
+    prepared, of_update = jax.vjp(lambda update: conv.prepare(update, formulation), update)
+
+    def body(i, carry):
+        dcells, dprepared = carry
+        i = num_steps - 1 - i
+        cells = jax.lax.dynamic_index_in_dim(before, i, 0, keepdims=False)
+        _, of_step = jax.vjp(lambda prepared, cells: step(prepared, cells, key, i), prepared, cells)
+        of_prepared, dcells = of_step(dcells)
+        return dcells, jax.tree.map(jnp.add, dprepared, of_prepared)
+
+    zeros = jax.tree.map(jnp.zeros_like, prepared)
+    dcells, dprepared = jax.lax.fori_loop(0, num_steps, body, (dcells, zeros))
+    return *of_update(dprepared), dcells, None, None
+
+
+_recomputing.defvjp(_recomputing_forward, _recomputing_backward)
 
 
 def _apply(network, cells, dtype):
@@ -77,8 +118,8 @@ def _updated(keys, i, cells, probability):
 def double(cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h*2 w*2 c"]:
     """Cell division (Fig. 2, right): each cell becomes a 2x2 block of copies of itself."""
     *batch, h, w, c = cells.shape
-    copies = jnp.broadcast_to(cells[..., :, None, :, None, :], (*batch, h, 2, w, 2, c))
-    return copies.reshape(*batch, 2 * h, 2 * w, c)
+    rows = jnp.concatenate([cells, cells], axis=-1).reshape(*batch, h, 2 * w, c)  # whose gradient is cheap on TPUs
+    return jnp.broadcast_to(rows[..., :, None, :, :], (*batch, h, 2, 2 * w, c)).reshape(*batch, 2 * h, 2 * w, c)
 
 
 def square(height: int, width: int, *, key: PRNGKeyArray) -> Bool[Array, "h w"]:

@@ -1,6 +1,7 @@
 """The transposed convolution, computed as a convolution whose channels become pixels (Shi et al., 2016)."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -36,6 +37,8 @@ class ConvTranspose(Convolution):
         self, x: Float[Array, "*batch h w c_in"], formulation: Formulation | None = None
     ) -> Float[Array, "*batch h2 w2 c_out"]:
         """Output stride q + a is sum_j x[q + padding / stride - j] w[stride j + a], j < m: a convolution for each a."""
+        if formulation == "shifted":
+            return add_bias(self._dilated(x), self.bias)
         s = self.stride
         missing = -len(self.weight) % s
         taps = jnp.pad(self.weight, ((0, missing), (0, missing), (0, 0), (0, 0)))
@@ -43,3 +46,17 @@ class ConvTranspose(Convolution):
         y = convolve(x, taps, 1, len(taps) - 1 - self.padding // s, formulation)
         y = rearrange(y, "... h w (ay ax c) -> ... (h ay) (w ax) c", ay=s, ax=s)
         return add_bias(y, self.bias)
+
+    def _dilated(self, x):
+        """XLA's convolution of x with stride - 1 zeros between its cells, so that no copy of the kernel is made."""
+        flat, s, kernel = x.reshape(-1, *x.shape[-3:]), self.stride, len(self.weight)
+        before, after = kernel - 1 - self.padding, -(-kernel // s) * s - 1 - self.padding
+        y = jax.lax.conv_general_dilated(
+            flat,
+            self.weight[::-1, ::-1],
+            (1, 1),
+            [(before, after)] * 2,
+            lhs_dilation=(s, s),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y.reshape(*x.shape[:-3], *y.shape[1:])

@@ -98,11 +98,7 @@ def evaluate(
         if value < smallest:
             raise InputError(f"{name} is {value}, but must be at least {smallest}.")
     started_at = time.monotonic()
-    at_once = remat.decodes_at_once(model)
-    chunk_size = max(
-        divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
-    )
-    batch_size = mesh.size * max(1, min(at_once // chunk_size, -(-len(images) // mesh.size)))
+    chunk_size, batch_size = block_sizes(model, num_samples, len(images), mesh.size)
     bound = make_bound(model, split_seed(seed).evaluate, num_samples, chunk_size, mesh)
     model = parallel.place(model, mesh)
     results = []
@@ -127,6 +123,15 @@ def evaluate(
         num_steps=model.num_steps if isinstance(model, models.NonDoublingVNCA) else None,
         compute_dtype=model.compute.dtype,
     )
+
+
+def block_sizes(model: models.VAE, num_samples: int, num_images: int, num_devices: int) -> tuple[int, int]:
+    """Samples that are decoded at once, which divide `num_samples`, and images of a batch of all devices."""
+    at_once = remat.decodes_at_once(model)
+    chunk_size = max(
+        divisor for divisor in range(1, num_samples + 1) if num_samples % divisor == 0 and divisor <= at_once
+    )
+    return chunk_size, num_devices * max(1, min(at_once // chunk_size, -(-num_images // num_devices)))
 
 
 def mean_and_error(x: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -179,7 +184,7 @@ class Options:
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Write the results to this file too."""
     compute_dtype: compute.ComputeDtype = "auto"
-    """Type of the automaton's dots and convolutions; auto is bfloat16 where the device is good at it, else float32."""
+    """Type of the automaton's dots and convolutions; auto is what is fastest on the device."""
     distributed: bool = False
     """Evaluate together with other processes; SLURM's tasks and a TPU slice's hosts need no flag."""
 

@@ -96,7 +96,9 @@ def put_back(
     """
     num_filled, num_slots, first = _places(pool)
     gather = partial(jax.lax.all_gather, axis_name=parallel.AXIS, tiled=True)
-    images, cells = gather(images), gather(cells)
+    height, width, cell_size = cells.shape[1:]  # as rows of cells and of pixels, which a TPU need not rearrange
+    images = gather(images.reshape(len(images), -1)).reshape(-1, *images.shape[1:])
+    cells = gather(cells.reshape(-1, height * width, cell_size)).reshape(-1, height, width, cell_size)
     slots = _slots_of_new(num_filled, num_slots, len(images), key)
     kept = (slots >= first) & (slots < first + len(pool.filled)) & begun
     rows = jnp.where(kept, slots - first, len(pool.filled))

@@ -96,9 +96,10 @@ def at_once(function: Callable[..., Any], model: Any, examples: Any, cache_bytes
 
 
 def decodes_at_once(model: VAE) -> int:
-    """How many latents suit the device that the model computes for: those that fit a CPU's cache, or DECODE_BYTES."""
+    """How many latents suit the device that the model computes for: those that fit its cache, or DECODE_BYTES."""
     z = jax.ShapeDtypeStruct((1, model.latent_size), jnp.float32)
-    return at_once(lambda model, z: model.decode(z), model, z, model.compute.cache_bytes or DECODE_BYTES)
+    fast = model.compute.decode_bytes or model.compute.cache_bytes
+    return at_once(lambda model, z: model.decode(z), model, z, fast or DECODE_BYTES)
 
 
 def _dots_of(function, model, examples, count):
