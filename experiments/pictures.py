@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray, UInt8
 
 from experiments import curves
 from experiments.run import Run
-from vnca_jax import automaton, figures
+from vnca_jax import automaton, figures, remat
 from vnca_jax.models import VAE, VNCA, NonDoublingVNCA
 
 GIF_SAMPLES = 8
@@ -45,21 +45,28 @@ def trained(run: Run, model: VAE, *, key: PRNGKeyArray) -> None:
 def reconstructions(path: Path, model: VAE, images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Fig. 3, left: test images above E[x|z] at the mean of q(z|x)."""
     x = model.likelihood.from_levels(jnp.asarray(images))
-    means = jax.jit(lambda model, x: model.likelihood.mean(model.decode(model.encode(x)[0])))(model, x)
+    means = jax.jit(lambda model, x: model.likelihood.mean(_decoded(model, model.encode(x)[0])))(model, x)
     figures.reconstructions(path, np.asarray(x), np.asarray(means))
 
 
 def samples(path: Path, model: VAE, num_samples: int, *, key: PRNGKeyArray) -> None:
     """Fig. 3, right: x ~ p(x|z), z ~ p(z)."""
     z_key, x_key = jr.split(key)
-    draw = jax.jit(lambda model: model.likelihood.sample(model.sample(num_samples, key=z_key), key=x_key))
-    figures.samples(path, np.asarray(draw(model)))
+    z = jr.normal(z_key, (num_samples, model.latent_size))
+    draw = jax.jit(lambda model, z: model.likelihood.sample(_decoded(model, z), key=x_key))
+    figures.samples(path, np.asarray(draw(model, z)))
 
 
 def sample_means(path: Path, model: VAE, num_samples: int, *, key: PRNGKeyArray) -> None:
     """E[x|z] of the same z as `samples`."""
     z_key, _ = jr.split(key)
-    figures.samples(path, np.asarray(jax.jit(lambda m: m.likelihood.mean(m.sample(num_samples, key=z_key)))(model)))
+    z = jr.normal(z_key, (num_samples, model.latent_size))
+    figures.samples(path, np.asarray(jax.jit(lambda model, z: model.likelihood.mean(_decoded(model, z)))(model, z)))
+
+
+def _decoded(model, z):
+    """The decoder's outputs, of as many z at once as suit the device."""
+    return jax.lax.map(lambda one: model.decode(one), z, batch_size=remat.decodes_at_once(model))
 
 
 def damage(path: Path, model: NonDoublingVNCA, *, key: PRNGKeyArray) -> None:
