@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not long"
 
-test-slow: $(VENV)/installed-dev
+test-slow: $(VENV)/installed-dev $(VENV)/libtpu
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "slow and not long"
 
 test-long: $(VENV)/installed-dev
@@ -92,6 +92,13 @@ $(VENV)/installed: requirements.txt pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev,docs]'
 	@touch $@
+
+# A TPU's compiler, in a folder that only its test looks into. Where it cannot be installed, that test is skipped.
+$(VENV)/libtpu: pyproject.toml $(VENV)/installed-dev
+	@rm -rf $@
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ \
+	  "$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["tpu-compile"])')" \
+	  || echo "libtpu cannot be installed here, so nothing is compiled for a TPU" >&2
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[docs]'

@@ -71,7 +71,7 @@ ONLY_IN = {
     "jax2onnx": ("vnca_jax/onnx.py", "tests/"),
     "onnx": ("vnca_jax/onnx.py", "tests/"),
     "onnxruntime": ("tests/",),
-    "experiments": ("experiments/", "tests/"),
+    "experiments": ("experiments/", "benchmarks/tpu_programs.py", "tests/"),
     "benchmarks": ("benchmarks/", "tests/"),
     "tests": ("tests/reference/",),
 }
