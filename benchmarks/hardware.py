@@ -1,8 +1,9 @@
 """Published figures of accelerators, and the time of a training step that they and a few stated assumptions predict.
 
-A step is its dots and convolutions one after another, each as long as the slowest of its arithmetic, its memory traffic
-and a floor; then the collectives, then the optimizer's update. Nothing overlaps: an automaton uses the same weights in
-every step, so their gradient is complete only at the end of the backward pass.
+A step is its dots and convolutions one after another, then the collectives, then the optimizer's update. Nothing
+overlaps: an automaton uses the same weights in every step, so their gradient is complete only at the end of the
+backward pass. For a machine whose compiler has said what share of the peak such a step reaches, with all that is around
+its dots, they take that long. Else each takes as long as the slowest of its arithmetic, its memory traffic and a floor.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.flops import Operation
 
-COMPUTE_SHARE = 0.4  # of the peak, that large dots and convolutions reach
+COMPUTE_SHARE = 0.4  # of the peak, that large dots and convolutions reach where no compiler has said more
 MEMORY_SHARE = 0.7  # of the memory's bandwidth, that reads and writes reach
 LINK_SHARE = 0.5  # of the links' bandwidth, that collectives reach: a small torus does not close its rings
 BYTES_OF_ACTIVATION = 2  # bfloat16
@@ -61,11 +62,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Work:
-    """What one device does in a step: dots and convolutions, parameters to update, bytes received by collective."""
+    """What one device does in a step: dots and convolutions, parameters to update, bytes received by collective; and
+    by a machine's name what share of its peak a compiled program with as many images reaches before the update.
+    """
 
     operations: Sequence[Operation]
     num_updated: float
     moved: Mapping[str, float]
+    compiled_shares: Mapping[str, float] = field(default_factory=dict)
 
     def sharing_update(self, num_devices: int) -> "Work":
         """Each device updates its share of the parameters, between a reduce-scatter and an all-gather."""
@@ -111,7 +115,11 @@ class Prediction:
 def predict(machine: Machine, work: Work, num_devices: int) -> Prediction:
     """The step of a device that does `work` beside `num_devices` - 1 others, who do the same."""
     seconds = {"compute": 0.0, "memory": 0.0, "latency": 0.0}
-    for operation in work.operations:
+    compiled = work.compiled_shares.get(machine.name)
+    if compiled:
+        flops = sum(operation.times * operation.flops for operation in work.operations)
+        seconds["compute"] = flops / (compiled * machine.peak_flops)
+    for operation in () if compiled else work.operations:
         bounds = {
             "compute": operation.flops / (COMPUTE_SHARE * machine.peak_flops),
             "memory": operation.numbers * BYTES_OF_ACTIVATION / (MEMORY_SHARE * machine.memory_bandwidth),
@@ -119,8 +127,16 @@ def predict(machine: Machine, work: Work, num_devices: int) -> Prediction:
         }
         slowest = max(bounds, key=lambda name: bounds[name])
         seconds[slowest] += operation.times * bounds[slowest]
-    update = UPDATE_BYTES * work.num_updated / (MEMORY_SHARE * machine.memory_bandwidth)
-    return Prediction(**seconds, update=update, collectives=_collectives(machine, work.moved, num_devices))
+    return Prediction(
+        **seconds,
+        update=update_s(machine, work.num_updated),
+        collectives=_collectives(machine, work.moved, num_devices),
+    )
+
+
+def update_s(machine: Machine, num_updated: float) -> float:
+    """Seconds of clipping and Adam, which are memory traffic."""
+    return UPDATE_BYTES * num_updated / (MEMORY_SHARE * machine.memory_bandwidth)
 
 
 def _collectives(machine: Machine, moved: Mapping[str, float], num_devices: int) -> float:

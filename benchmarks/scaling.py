@@ -23,7 +23,7 @@ from benchmarks.hardware import (
     Prediction,
     predict,
 )
-from benchmarks.step_counts import MEAN_STEPS, STRONG, WEAK, Counted, count_all
+from benchmarks.step_counts import CORES, MEAN_STEPS, STRONG, WEAK, Counted, count_all
 from vnca_jax import paths
 from vnca_jax.compute import KEPT_SHARE
 from vnca_jax.errors import reported
@@ -101,6 +101,23 @@ def of_a_device(machine: Machine) -> str:
     """Peak, memory's bandwidth, and what it receives at most in a collective inside a torus or node."""
     figures = (machine.peak_flops / 1e12, machine.memory_bandwidth / 1e9, machine.link_bandwidth / 1e9)
     return "{:.4g} TFLOP/s, {:,.0f} GB/s, links {:.0f} GB/s".format(*figures)
+
+
+def share_table(counts: Sequence[Counted]) -> str:
+    """The shares of the peak in compiled programs."""
+    rows = []
+    for counted in counts:
+        for machine in MACHINES:
+            images = [(topology, n) for topology, (each, n) in CORES.items() if each is machine]
+            shares = [
+                f"{counted.compiled_shares(counted.case.batch_size // n)[machine.name]:.0%} of {n} cores with "
+                f"{counted.case.batch_size // n}"
+                for _, n in images
+                if counted.compiled_shares(counted.case.batch_size // n)
+            ]
+            if shares:
+                rows.append([counted.case.name, machine.name, ", ".join(shares)])
+    return table(["model", "machine", "share, by images a core"], rows)
 
 
 def times_table(counts: Sequence[Counted], cell: Callable[[Counted, Machine, int], str]) -> str:
@@ -222,6 +239,7 @@ def render(counts: Sequence[Counted]) -> str:
         count_table=count_table(counts),
         moved_table=moved_table(counts),
         machine_table=machine_table(),
+        share_table=share_table(counts),
         strong_table=times_table(counts, strong_cell),
         parts_table=parts_table(counts),
         weak_table=times_table(counts, weak_cell),

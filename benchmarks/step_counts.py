@@ -4,12 +4,14 @@ FLOPs and memory traffic come from the step's jaxpr, collectives from programs c
 """
 
 import dataclasses
+import json
 import math
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +21,16 @@ import jax.random as jr
 from jax.sharding import Mesh, NamedSharding
 
 from benchmarks.flops import Operation, find_operations
-from benchmarks.hardware import BYTES_OF_ACTIVATION, Machine, Prediction, Work, predict
+from benchmarks.hardware import (
+    BYTES_OF_ACTIVATION,
+    TPU_V3,
+    TPU_V5E,
+    Machine,
+    Prediction,
+    Work,
+    predict,
+    update_s,
+)
 from benchmarks.pool_traffic import count_program
 from vnca_jax import bounds, losses, parallel, remat, train
 from vnca_jax import pool as pools
@@ -29,6 +40,8 @@ from vnca_jax.step import TrainState, make_optimizer, make_steps
 
 STRONG, WEAK = (8, 32), 256  # devices that programs are compiled for, with the paper's batch in all and on each
 COUNTED = Compute("float32", "lax")  # a type has no part in what is counted
+COMPILED = Path(__file__).with_name("tpu.json")  # what benchmarks.tpu has found
+CORES = {"v5e:2x4": (TPU_V5E, 8), "v5e:4x8": (TPU_V5E, 32), "v3:2x2": (TPU_V3, 8)}
 NUM_IMAGES = 60_000  # of the dataset on the device
 
 
@@ -40,6 +53,7 @@ class Case:
     """
 
     name: str
+    experiment: str
     model: type
     batch_size: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -56,10 +70,10 @@ MEAN_STEPS = 48  # of T ~ U{32, ..., 64}
 AT_MEAN = {"min_steps": MEAN_STEPS, "max_steps": MEAN_STEPS}
 COLOUR = {"image_channels": 3, "num_doublings": 5, "num_mixtures": 1}
 CASES = (
-    Case("doubling VNCA, MNIST", DoublingVNCA, 32),
-    Case("non-doubling VNCA, MNIST", NonDoublingVNCA, 128, pool_states=8, counted_with=AT_MEAN),
-    Case("convolutional baseline, MNIST", ConvVAE, 32),
-    Case("doubling VNCA, CelebA", DoublingVNCA, 32, COLOUR),
+    Case("doubling VNCA, MNIST", "mnist_doubling", DoublingVNCA, 32),
+    Case("non-doubling VNCA, MNIST", "mnist_nondoubling", NonDoublingVNCA, 128, pool_states=8, counted_with=AT_MEAN),
+    Case("convolutional baseline, MNIST", "mnist_baseline", ConvVAE, 32),
+    Case("doubling VNCA, CelebA", "celeba_doubling", DoublingVNCA, 32, COLOUR),
 )
 
 
@@ -106,8 +120,23 @@ class Counted:
 
     def work(self, num_devices: int, batch_size: int) -> Work:
         """What each of so many devices does in a step."""
-        operations = self.operations[batch_size // num_devices]
-        return Work(operations, self.num_parameters, self.moved(num_devices, batch_size))
+        num_images = batch_size // num_devices
+        moved = self.moved(num_devices, batch_size)
+        return Work(self.operations[num_images], self.num_parameters, moved, self.compiled_shares(num_images))
+
+    def compiled_shares(self, num_images: int) -> dict[str, float]:
+        """By a machine's name the share of its peak that its compiler's cycles make, without those of the update, of
+        the program in COMPILED whose cores have the number of images nearest to this one.
+        """
+        found: dict[str, dict[int, float]] = {}
+        for row in json.loads(COMPILED.read_text()):
+            if (row["experiment"], row["program"]) == (self.case.experiment, "update"):
+                machine, num_cores = CORES[row["topology"]]
+                rest = row["ms"] - 1e3 * update_s(machine, self.num_parameters)
+                each = self.case.batch_size // num_cores
+                found.setdefault(machine.name, {})[each] = row["share"] * row["ms"] / rest
+        nearest = {name: min(each, key=lambda n: abs(math.log(n / num_images))) for name, each in found.items()}
+        return {name: found[name][images] for name, images in nearest.items()}
 
     def strong(self, machine: Machine, num_devices: int) -> Prediction:
         """A step with the paper's batch, shared among the devices."""

@@ -1,6 +1,7 @@
 """Scaling on paper: the time model against arithmetic by hand, the counts against the document that stands in docs."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,31 @@ def test_step_time_of_nodes():
     assert predict(NODES, Work([], 0, MOVED), 4).collectives == 120 / 5 + 3 * 2 * 0.5
     assert predict(NODES, Work([], 0, MOVED), 8).collectives == 120 / 2 + 3 * 3 * 0.5
     assert predict(NODES, Work([], 0, dict.fromkeys(MOVED, 0.0)), 1).step_s == 0
+
+
+def test_a_share_that_a_compiler_has_said():
+    """All FLOPs at that share, whatever else would bound a single operation; other machines as before."""
+    found = predict(SIMPLE, Work(OPERATIONS, 35, MOVED, {"simple": 0.2}), 16)
+    assert (found.compute, found.memory, found.latency) == (pytest.approx((1200 + 200 + 40) / 20), 0, 0)
+    assert found.update == pytest.approx(35 * 32 / 70)
+    assert predict(NODES, Work(OPERATIONS, 35, MOVED, {"simple": 0.2}), 1).compute == 30
+
+
+def test_compiled_shares():
+    """Of the rows in benchmarks/tpu.json, less the update's time; of other numbers of images the nearest."""
+    rows = [row for row in json.loads(step_counts.COMPILED.read_text()) if row["program"] == "update"]
+    rows = {(row["experiment"], row["topology"]): row for row in rows}
+    found = counted(BASELINE, NUM_BASELINE, 0, {})
+    row = rows["mnist_baseline", "v5e:2x4"]
+    update_ms = 1e3 * 32 * NUM_BASELINE / (0.7 * 819e9)
+    expected = row["share"] * row["ms"] / (row["ms"] - update_ms)
+    assert found.compiled_shares(4)["TPU v5e"] == found.compiled_shares(32)["TPU v5e"] == pytest.approx(expected)
+    assert found.compiled_shares(1)["TPU v5e"] < expected and set(found.compiled_shares(1)) == {"TPU v5e", "TPU v3"}
+    for case in CASES:
+        cores, (machine, number) = rows[case.experiment, "v5e:2x4"], step_counts.CORES["v5e:2x4"]
+        flops = cores["share"] * cores["ms"] / 1e3 * machine.peak_flops
+        counts = sum(op.times * op.flops for op in count_operations(case, case.batch_size // number))
+        assert flops == pytest.approx(counts, rel=1e-3)
 
 
 def test_remedies():
@@ -130,7 +156,7 @@ def test_document_is_what_the_counts_say(monkeypatch, tmp_path, capsys):
     text = capsys.readouterr().out
     lines, document = text.splitlines(), DOCUMENT.read_text().splitlines()
     assert [line for line in lines if line not in document] == []
-    assert sum(line.startswith(f"| {BASELINE.name} |") for line in lines) == 1 + 3 * (1 + 2 + 1 + 1)
+    assert sum(line.startswith(f"| {BASELINE.name} |") for line in lines) == 1 + 3 * (1 + 2 + 1 + 1) + 2  # TPUs
     assert "{" not in text
     scaling.main(scaling.Options(tmp_path / "scaling.md"))
     assert (tmp_path / "scaling.md").read_text() == text
