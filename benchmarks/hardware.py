@@ -41,7 +41,7 @@ class Machine:
     published: Mapping[str, str] = field(default_factory=dict)
 
     def bandwidth(self, num_devices: int) -> float:
-        """Bytes a second that each of so many devices receives in a collective, at most.
+        """Bytes per second that each of so many devices receives in a collective, at most.
 
         What comes from other nodes enters a node once and is shared out inside it.
         """
@@ -50,7 +50,7 @@ class Machine:
 
     @property
     def balance(self) -> float:
-        """FLOPs a byte, above which arithmetic outlasts memory traffic."""
+        """FLOPs per byte, above which arithmetic outlasts memory traffic."""
         return COMPUTE_SHARE * self.peak_flops / (MEMORY_SHARE * self.memory_bandwidth)
 
     def num_hops(self, num_devices: int) -> float:

@@ -26,8 +26,8 @@ def all_cores() -> Mesh:
 def make_step(
     loss: Loss, model: Any, carry: Any, batch_size: int, *, mesh: Mesh, key: PRNGKeyArray, max_steps: int = 1
 ) -> tuple[Any, TrainState, Any]:
-    """`take_steps` of `train.fit` for up to `max_steps` steps a call, the state before the first, and a batch's random
-    images. A step consumes its state, and so the model.
+    """`take_steps` of `train.fit` for up to `max_steps` steps per call, the state before the first, and a batch of
+    random images. A step consumes its state, and so the model.
     """
     optimizer = make_optimizer(train.TrainConfig().learning_rate)
     state = TrainState(jnp.int32(0), model, optimizer.init(model), carry, key)

@@ -148,7 +148,7 @@ def traffic_ratios(found: list[Traffic]) -> list[side_by_side.Ratio]:
 
 
 def format_traffic(found: list[Traffic], gradients: dict[int, int]) -> str:
-    """A table of MiB a device: received in a step, and held."""
+    """A table of MiB per device: received in a step, and held."""
     header = ("devices, P", "moved", "gathering", "gradient", "pool", "held", "gathering")
     rows = []
     for traffic in found:

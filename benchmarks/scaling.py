@@ -117,7 +117,7 @@ def share_table(counts: Sequence[Counted]) -> str:
             ]
             if shares:
                 rows.append([counted.case.name, machine.name, ", ".join(shares)])
-    return table(["model", "machine", "share, by images a core"], rows)
+    return table(["model", "machine", "share, by images per core"], rows)
 
 
 def times_table(counts: Sequence[Counted], cell: Callable[[Counted, Machine, int], str]) -> str:

@@ -27,7 +27,7 @@ Table = Literal["steps", "evaluation", "both"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is timed, beside 32 numbers a cell, and 32 or 64 hidden channels."""
+    """What is timed, beside 32 numbers per cell, and 32 or 64 hidden channels."""
 
     batch_size: int = 16  # images per step
     num_steps: int = 20  # T of the non-doubling automaton
@@ -48,7 +48,7 @@ class Options(side_by_side.Timing):
 
 
 def step_contenders(options: Options) -> dict[str, tuple[Any, Any, Any]]:
-    """Of each training step: how ours is prepared, how PyTorch's is, and with which sizes; 32 numbers a cell."""
+    """Of each training step: how ours is prepared, how PyTorch's is, and with which sizes; 32 numbers per cell."""
     shared: Any = {
         "latent_size": 32,
         "batch_size": options.sizes.batch_size,
@@ -82,7 +82,7 @@ def measure_steps(options: Options) -> tuple[dict[str, side_by_side.Measurement]
 
 
 def prepare_bound(options: Options, kind: str, block: str) -> side_by_side.Prepared:
-    """The bound of as many images a core as go into the block, or one image's samples in several."""
+    """The bound of as many images per core as go into the block, or one image's samples in several."""
     import jax
     import jax.numpy as jnp
     import jax.random as jr
@@ -115,7 +115,7 @@ def prepare_bound(options: Options, kind: str, block: str) -> side_by_side.Prepa
 
 
 def measure_evaluation(options: Options) -> tuple[dict[str, side_by_side.Measurement], list[side_by_side.Ratio]]:
-    """Images a second of both models, with both blocks in turns."""
+    """Images per second of both models, with both blocks in turns."""
     found, ratios = {}, []
     for kind in ("doubling", "non-doubling"):
         contenders = [side_by_side.Contender(block, prepare_bound, options, kind, block) for block in (BEFORE, AFTER)]

@@ -122,7 +122,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def updates_table(rows: list[Row]) -> str:
     """What an update takes."""
-    header = ["experiment", "compile, s", "peak, GiB a core", "M cycles", "ms", "of the MXU's peak", "received, MB"]
+    header = ["experiment", "compile, s", "peak, GiB per core", "M cycles", "ms", "of the MXU's peak", "received, MB"]
     header += ["hours for 100,000", "target, ms"]
     body = []
     for row in rows:
@@ -145,7 +145,7 @@ def updates_table(rows: list[Row]) -> str:
 
 def others_table(rows: list[Row]) -> str:
     """What the bound of all test images and a report's samples take."""
-    header = ["experiment", "program", "cores", "compile, s", "peak, GiB a core", "seconds"]
+    header = ["experiment", "program", "cores", "compile, s", "peak, GiB per core", "seconds"]
     words = {"bound": "IWELBO of all test images", "samples": "64 samples, on one core"}
     return table(
         header,

@@ -95,7 +95,7 @@ def test_value_and_gradients(found):
     ],
 )
 def test_which_formulation_computes(name, height, multiplications, num_convolutions):
-    """Winograd has 4 multiplications a cell and channel pair in place of 9; it wants a large even grid."""
+    """Winograd has 4 multiplications per cell and channel pair in place of 9; it wants a large even grid."""
     assert 14 * 16 < conv.WINOGRAD_MIN_CELLS <= 16 * 16
     layer = eqx.filter_eval_shape(lambda: conv.prepare(conv.Conv(64, 64, 3, padding=1, key=jr.key(0)), name))
     x = jax.ShapeDtypeStruct((height, 16, 64), jnp.float32)

@@ -5,7 +5,7 @@ slower than dots, so convolutions become dots there; on GPU XLA's convolution is
 rearranges the few images that a core has of a batch around its convolution, but not around dots (docs/tpu.md).
 
 - `winograd`: 3x3 convolutions on even grids as F(2x2, 3x3) of Lavin and Gray (2016), 16 dots with a VJP of
-  their own, 4 multiplications a cell and channel pair in place of 9; everything else as `gather`.
+  their own, 4 multiplications per cell and channel pair in place of 9; everything else as `gather`.
 - `gather`: the neighbours of each cell side by side, then one dot.
 - `lax`: `jax.lax.conv_general_dilated`.
 - `shifted`: on fewer than 8 grids, a convolution that keeps their size is the sum of one dot for each place of the

@@ -62,7 +62,7 @@ def _masked(content: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that there are more."""
+    """Seven bits per byte, the lowest first; the eighth says that there are more."""
     groups = []
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)

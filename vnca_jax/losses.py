@@ -31,7 +31,7 @@ class Batch(eqx.Module):
     chunk_size: int | None = eqx.field(static=True, default=None)
 
     def keys(self, key: PRNGKeyArray) -> Key[Array, " n"]:
-        """One key an image."""
+        """One key per image."""
         return jax.vmap(partial(jr.fold_in, key))(self.index)
 
 

@@ -1,4 +1,4 @@
-"""3x3 convolutions as F(2x2, 3x3) of Lavin and Gray (2016): 4 multiplications a cell and channel pair in place of 9.
+"""3x3 convolutions as F(2x2, 3x3) of Lavin and Gray (2016): 4 multiplications per cell and channel pair in place of 9.
 
 Y = A^T [(G w G^T) * (B^T d B)] A for each 2x2 tile of outputs and 4x4 tile d of inputs.
 """

@@ -57,7 +57,7 @@ def load(
 
 
 def load_padded(name: str, image_size: int, *, data_dir: Path | None = None) -> Dataset:
-    """The dataset called `name` in images of `image_size` pixels a side: in that size if it can be had, else padded.
+    """The dataset called `name` in images of `image_size` pixels per side: in that size if it can be had, else padded.
 
     Your own pictures, which come in many sizes, are never padded. Raises InputError as `load` and
     `Dataset.padded` do.

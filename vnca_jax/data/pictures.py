@@ -21,7 +21,7 @@ BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 CODESTREAM, PRECISION_AT = (
     b"\xff\x4f\xff\x51",
     42,
-)  # of JPEG 2000: its beginning, its bits a pixel
+)  # of JPEG 2000: its beginning, its bits per pixel
 
 
 def opened(content: bytes) -> Image.Image:

@@ -19,7 +19,7 @@ class Bernoulli(eqx.Module):
         return levels.astype(jnp.float32)
 
     def log_prob(self, logits: Float[Array, "*batch h w c"], x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch"]:
-        """log p(x) = sum over pixels of -softplus((1 - 2x) logit), in nats an image; exact at any finite logit."""
+        """log p(x) = sum over pixels of -softplus((1 - 2x) logit), in nats per image; exact at any finite logit."""
         return -jnp.sum(jax.nn.softplus((1 - 2 * x) * logits), axis=(-3, -2, -1))
 
     def sample(self, logits: Float[Array, "*batch h w c"], *, key: PRNGKeyArray) -> Float[Array, "*batch h w c"]:

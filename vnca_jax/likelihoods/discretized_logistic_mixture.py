@@ -86,7 +86,7 @@ class DiscretizedLogisticMixture(eqx.Module):
         """E[x] to about half a level: the weighted mean over the components of 512 evenly spread draws from each.
 
         Green and blue depend on a red and green that were rounded and cut off, so the exact mean of blue is a sum over
-        256 x 256 colours a pixel. Here the draws' noise is the same for all pixels, the quantiles of the logistic at a
+        256 x 256 colours per pixel. Here the draws' noise is the same for all pixels: the logistic's quantiles at a
         lattice in (0, 1)^3 that is its own mirror image, so that without cut-off all errors cancel but the rounding's.
         """
         mixture = self._mixture(outputs)

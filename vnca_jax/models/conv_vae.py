@@ -60,12 +60,12 @@ class ConvSizes:
 
     @property
     def full_side(self) -> int:
-        """Cells a side of the largest grids, after the encoder's first convolution and before the decoder's last."""
+        """Cells per side of the largest grids, after the encoder's first convolution and before the decoder's last."""
         return self.image_size + 2 * padding_to_power_of_two(self.image_size) - 4
 
     @property
     def first_side(self) -> int:
-        """Cells a side of the smallest grid, where the decoder starts."""
+        """Cells per side of the smallest grid, where the decoder starts."""
         return self.full_side >> self.num_doublings
 
 
