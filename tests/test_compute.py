@@ -33,7 +33,7 @@ def rounded(x):
     ("platform", "capability", "dtype", "formulation"),
     [
         ("cpu", None, "float32", "winograd"),
-        ("tpu", None, "float32", "shifted"),
+        ("tpu", None, "bfloat16", "lax"),
         ("gpu", "9.0", "bfloat16", "lax"),
         ("gpu", "8.0", "bfloat16", "lax"),
         ("gpu", "7.5", "float32", "lax"),
@@ -44,17 +44,20 @@ def rounded(x):
 def test_chosen_by_the_device(platform, capability, dtype, formulation, monkeypatch):
     device = types.SimpleNamespace(platform=platform, device_kind="a kind", compute_capability=capability)
     found = compute.choose(compute.describe(device))
-    assert (found.dtype, found.formulation, found.recompute) == (dtype, formulation, platform == "tpu")
+    assert (found.dtype, found.formulation, found.recompute) == (dtype, formulation, False)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert compute.choose() == compute.choose(dtype="auto") == found
     for chosen in ("float32", "bfloat16"):
         assert compute.choose(dtype=chosen) == dataclasses.replace(found, dtype=chosen)
 
 
-@pytest.mark.parametrize("kind", ["TPU v2", "TPU v3"])
-def test_old_tpus(kind):
-    """With little fast memory they take less traffic instead: bfloat16, and everything kept."""
-    assert compute.choose(Device("tpu", kind, memory_bytes=4)) == Compute("bfloat16", "lax", False, 2)
+def test_v5e():
+    """Float32 numbers, shifted grids and steps computed again; TPUs that the compiler was not asked about have none."""
+    for kind in ("TPU v5 lite", "TPU v5e"):
+        expected = Compute("float32", "shifted", True, 2, decode_bytes=compute.V5E_DECODE_BYTES)
+        assert compute.choose(Device("tpu", kind, memory_bytes=4)) == expected
+    for kind in ("TPU v3", "TPU v4", "TPU v6 lite", ""):
+        assert compute.choose(Device("tpu", kind, memory_bytes=4)) == Compute("bfloat16", "lax", False, 2)
 
 
 def test_room_by_the_device():
@@ -66,7 +69,6 @@ def test_room_by_the_device():
     assert compute.choose(compute.describe(silent)).kept_bytes == 4 << 30
     assert compute.choose(Device("tpu", memory_bytes=16 << 30)).kept_bytes == 8 << 30
     assert compute.choose(Device("tpu", memory_bytes=16 << 30)).cache_bytes is None
-    assert compute.choose(Device("tpu")).decode_bytes == compute.TPU_DECODE_BYTES
     assert compute.choose(Device("gpu")).decode_bytes is None
     assert compute.choose(Device("cpu", cache_bytes=1 << 19)).cache_bytes == 1 << 19
     assert compute.choose(Device("cpu")).cache_bytes == cpu_cache.USUAL_BYTES

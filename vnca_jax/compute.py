@@ -15,8 +15,8 @@ bfloat16 has float32's range and 8 bits of mantissa, moves half of the bytes, an
 of GPUs since Ampere are fastest at. An automaton's dots and convolutions may compute in it. The parameters, the cells
 that the steps add up, the gradients that they add up, bounds and the optimizer stay float32, so what is rounded is what
 happens inside one step. A TPU rounds the factors of every dot to bfloat16 anyway, unless JAX's matmul precision says
-otherwise, and adds in float32. Since v4 it does the rest of a step faster on float32 numbers, which it has more units
-for and memory enough near them, and computes a step again faster than it reads what was kept (docs/tpu.md).
+otherwise, and adds in float32. A v5e does the rest of a step faster on float32 numbers, since it need not pack them and
+has memory enough near its units, and computes a step again faster than it reads what was kept (docs/tpu.md).
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ Dtype = Literal["float32", "bfloat16"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]  # what a user says; auto is the one that the device is good at
 CPU_KEPT_BYTES = 1 << 29  # of activations that a CPU keeps for the gradient
 KEPT_SHARE = 0.5  # of an accelerator's memory, likewise; the rest is for parameters, data and temporary arrays
-TPU_DECODE_BYTES = 1 << 26  # that a TPU's fast memory takes of what one dot reads and writes (docs/tpu.md)
+V5E_DECODE_BYTES = 1 << 26  # that a v5e's fast memory takes of what one dot reads and writes (docs/tpu.md)
 UNKNOWN_BYTES = 8 << 30  # of memory, for an accelerator that does not tell
-OLD_TPUS = ("TPU v2", "TPU v3")  # whose fast memory is too small for the cells of a step
+V5E = ("TPU v5 lite", "TPU v5e")  # as JAX calls a TPU whose compiler has been asked, and whose fast memory is large
 AMPERE = (8, 0)  # the compute capability since which NVIDIA's GPUs have bfloat16
 
 
@@ -107,8 +107,8 @@ def choose(device: Device | None = None, *, dtype: ComputeDtype = "auto") -> Com
     if device.platform == "cpu":
         return Compute(dtype, "winograd", False, CPU_KEPT_BYTES, device.cache_bytes or cpu_cache.USUAL_BYTES)
     kept_bytes = int(KEPT_SHARE * (device.memory_bytes or UNKNOWN_BYTES))
-    if _is_new_tpu(device):
-        return Compute(dtype, "shifted", True, kept_bytes, decode_bytes=TPU_DECODE_BYTES)
+    if _is_v5e(device):
+        return Compute(dtype, "shifted", True, kept_bytes, decode_bytes=V5E_DECODE_BYTES)
     return Compute(dtype, "lax", False, kept_bytes)
 
 
@@ -116,8 +116,8 @@ def _has_bfloat16(device):
     """Whether its dots want numbers that are bfloat16 in memory too."""
     if device.platform == "gpu":
         return device.capability is None or device.capability >= AMPERE
-    return device.platform == "tpu" and not _is_new_tpu(device)
+    return device.platform == "tpu" and not _is_v5e(device)
 
 
-def _is_new_tpu(device):
-    return device.platform == "tpu" and device.kind not in OLD_TPUS
+def _is_v5e(device):
+    return device.platform == "tpu" and device.kind in V5E
