@@ -147,7 +147,7 @@ def prepare(tree: T, formulation: Formulation) -> T:
 @jax.custom_vjp
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """ELU(x) = x if x > 0 else exp(x) - 1 (Clevert et al., 2015); keeps only its output for the gradient."""
-    return jnp.maximum(x, 0) + jnp.expm1(jnp.minimum(x, 0))
+    return jax.nn.relu(x) + jnp.expm1(jnp.minimum(x, 0))
 
 
 def _elu_forward(x):
