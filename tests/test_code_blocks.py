@@ -33,7 +33,9 @@ def test_every_page_with_python_is_run():
 
 @pytest.mark.slow
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
-    """They are at most ten, beside imports; they draw three rows of eight, and most of what the damage took is back."""
+    """They are at most ten, beside imports; they draw three rows of eight, and two thirds of what the damage took are
+    back on average, and some in each sample.
+    """
     monkeypatch.chdir(tmp_path)
     [block] = python_blocks(ROOT / "README.md")
     assert len([line for line in block.splitlines() if line and not line.startswith(("import", "from"))]) <= 10
@@ -43,7 +45,7 @@ def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     np.testing.assert_array_equal(damaged[:, :, :14], grown[:, :, :14])
     np.testing.assert_array_equal(damaged[:, :, 14:], np.float32(0.5))  # E[x] of a logit of zero
     taken, missing = (np.abs(images - grown).mean(axis=(1, 2, 3)) for images in (damaged, healed))
-    assert (missing < taken / 2).all()
+    assert missing.mean() < taken.mean() / 3 and (missing < taken).all()
     with Image.open(tmp_path / "healed.png") as picture:
         assert picture.width > 2 * picture.height and len(np.unique(np.asarray(picture.convert("L")))) > 100
 
