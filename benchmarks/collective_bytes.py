@@ -17,13 +17,12 @@ that the text does not describe as expected, is a ValueError.
 import re
 from collections import defaultdict
 from fractions import Fraction
-from typing import NamedTuple
+
+from benchmarks.hlo import parse
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 BITS = {"pred": 8, "token": 0, "opaque": 0}  # of types whose name does not end in their number of bits
 
-_COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) \(.*->.*\{$")
-_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = ")
 _MOVES = re.compile(r"all-|reduce-scatter|ragged-|collective-|send|recv")
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
@@ -31,22 +30,12 @@ _CALLED_LIST = re.compile(r"\b(?:branch_computations|called_computations|calls)=
 _TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
-class Instruction(NamedTuple):
-    """A line of HLO: what it is called, what it gives, what it does to which operands, and its attributes as text."""
-
-    name: str
-    shape: str
-    opcode: str
-    operands: list[str]
-    attributes: str
-
-
 def collective_bytes(hlo_text: str) -> dict[str, int]:
     """Bytes that each device receives in one run of a program, by kind of collective (all of `KINDS`).
 
     `hlo_text` is what `compiled.as_text()` gives. Raises ValueError for a collective that cannot be counted.
     """
-    computations, entry = _parse(hlo_text)
+    computations, entry = parse(hlo_text)
     num_devices = _header_number(hlo_text, "replica_count") * _header_number(hlo_text, "num_partitions")
     known: dict[str, dict[str, Fraction]] = {}
 
@@ -91,41 +80,6 @@ def _bits(dtype):
     if match is None:
         raise ValueError(f"the HLO has numbers of type {dtype!r}, whose size is not known here")
     return int(match[1])
-
-
-def _parse(hlo_text):
-    """The instructions of every computation by its name, and the name of the entry."""
-    computations, entry, instructions = {}, None, None
-    for line in hlo_text.splitlines():
-        header, assigned = _COMPUTATION.match(line), _INSTRUCTION.match(line)
-        if header is not None:
-            instructions = computations[header[1]] = []
-            entry = header[1] if line.startswith("ENTRY") else entry
-        elif assigned is not None and instructions is not None:
-            instructions.append(_instruction(assigned[1], line[assigned.end() :]))
-    if entry is None:
-        raise ValueError("the text is no HLO module: it has no ENTRY computation")
-    return computations, entry
-
-
-def _instruction(name, text):
-    """`text` is `shape opcode(operands), attributes`; a shape may be a tuple, and a layout may have parentheses."""
-    end = _closing(text, 0) if text.startswith("(") else text.index(" ")
-    shape, call = text[:end], text[end:].lstrip()
-    start = call.index("(")
-    end = _closing(call, start)
-    operands = re.findall(r"%([\w.\-]+)", call[start:end])
-    return Instruction(name, shape, call[:start], operands, call[end:])
-
-
-def _closing(text, start):
-    """The place after the parenthesis that closes the one at `start`."""
-    depth = 0
-    for i in range(start, len(text)):
-        depth += (text[i] == "(") - (text[i] == ")")
-        if depth == 0:
-            return i + 1
-    raise ValueError(f"a parenthesis of the HLO is never closed: {text[start : start + 80]}")
 
 
 def _kind(instruction):

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
+from benchmarks.hlo import Instruction, parse
+
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-_LOOP = re.compile(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
-_BRANCHES = re.compile(r" conditional\(.*branch_computations=\{([^}]*)\}")
-_CALLED = re.compile(r" (?:call|async-start)\(.*(?:to_apply|calls)=%?([\w.\-]+)")
-_CONSTANT = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
-_NAME = re.compile(r"^(?:ROOT )?%?([\w.\-]+) = \(?(\w+\[[\d,]*\])?")
+_LOOP = re.compile(r"condition=%?([\w.\-]+), body=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_CALLED = re.compile(r"(?:to_apply|calls)=%?([\w.\-]+)")
+_ARRAY = re.compile(r"\w+\[[\d,]*\]")
 _FRAME = re.compile(r"stack_frame_id=(\d+)")
 
 
@@ -30,34 +30,36 @@ class Operation(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """A program as its compiler left it: the lines of each computation, the entry's name, a place for each frame."""
+    """A program as its compiler left it: each computation's instructions, the entry's name, a place for each frame."""
 
-    computations: dict[str, list[str]]
+    computations: dict[str, list[Instruction]]
     entry: str
     frames: dict[int, str]
 
     def update(self) -> str:
         """The computation of one update: the body of the entry's only loop whose number of turns is an argument."""
-        (body,) = {body for condition, body in self._loops(self.entry) if self.turns(condition) is None}
+        loops = [_loop(one) for one in self.computations[self.entry] if one.opcode == "while"]
+        (body,) = {body for condition, body in loops if self.turns(condition) is None}
         return body
 
     def turns(self, condition: str) -> int | None:
         """How often a loop turns, None where that is an argument: the constant that its condition compares with."""
-        found = [int(n) for line in self.computations[condition] for n in _CONSTANT.findall(line)]
-        return max(found) if found else None
+        constants = [one.inside for one in self.computations[condition] if one.opcode == "constant"]
+        return max((int(value) for value in constants if value.isdigit()), default=None)
 
     def operations(self, computation: str, turns: float, times: float = 1, within: float = 1) -> Iterator[Operation]:
         """All operations of a computation that have cycles; loops of unknown length turn `turns` times.
 
         The computation runs `times` times, in `within` turns of the innermost loop around it.
         """
-        for line in self.computations[computation]:
-            loop, branches, called = _LOOP.search(line), _BRANCHES.search(line), _CALLED.search(line)
-            if loop:
-                known = self.turns(loop[1])
+        for one in self.computations[computation]:
+            cycles, frame = _CYCLES.search(one.attributes), _FRAME.search(one.attributes)
+            if one.opcode == "while":
+                condition, body = _loop(one)
+                known = self.turns(condition)
                 inside = turns if known is None else known
-                yield from self.operations(loop[2], turns, times * inside, inside)
-            elif branches:
+                yield from self.operations(body, turns, times * inside, inside)
+            elif branches := _BRANCHES.search(one.attributes):
                 names = [name.strip().lstrip("%") for name in branches[1].split(",")]
                 share = min(1, turns / within) if turns > 1 else 1
                 dear = max(names, key=lambda name: cycles_of(list(self.operations(name, turns))))
@@ -65,19 +67,11 @@ class Compiled(NamedTuple):
                 for name in names:
                     if name != dear and share < 1:
                         yield from self.operations(name, turns, (1 - share) * times)
-            elif called and called[1] in self.computations and not _CYCLES.search(line):
+            elif cycles:
+                words = " ".join([one.name, *_ARRAY.findall(one.shape)[:1]])
+                yield Operation(int(cycles[1]), times, words, self.frames.get(int(frame[1]), "") if frame else "")
+            elif one.opcode in ("call", "async-start") and (called := _CALLED.search(one.attributes)):
                 yield from self.operations(called[1], turns, times)
-            elif cycles := _CYCLES.search(line):
-                frame, name = _FRAME.search(line), _NAME.match(line)
-                source = self.frames.get(int(frame[1]), "") if frame else ""
-                yield Operation(
-                    int(cycles[1]), times, " ".join(filter(None, name.groups())) if name else line[:60], source
-                )
-
-    def _loops(self, computation: str) -> Iterator[tuple[str, str]]:
-        for line in self.computations[computation]:
-            if loop := _LOOP.search(line):
-                yield loop[1], loop[2]
 
 
 def cycles_of(operations: list[Operation]) -> float:
@@ -87,18 +81,15 @@ def cycles_of(operations: list[Operation]) -> float:
 
 def read(hlo_text: str) -> Compiled:
     """The program of `compiled.as_text()`; raises ValueError for a text without an entry."""
-    computations: dict[str, list[str]] = {}
-    name = entry = ""
-    for line in hlo_text.splitlines():
-        if start := _COMPUTATION.match(line):
-            name = start[2]
-            computations[name] = []
-            entry = name if start[1] else entry
-        elif name:
-            computations[name].append(line.strip())
-    if not entry:
-        raise ValueError("the text is no HLO module: it has no ENTRY computation")
-    return Compiled(computations, entry, _frames(hlo_text))
+    return Compiled(*parse(hlo_text), _frames(hlo_text))
+
+
+def _loop(instruction: Instruction) -> tuple[str, str]:
+    """The condition and the body of a while loop."""
+    found = _LOOP.search(instruction.attributes)
+    if found is None:
+        raise ValueError(f"the loop %{instruction.name} names no condition and body")
+    return found[1], found[2]
 
 
 def _frames(hlo_text: str) -> dict[int, str]:
