@@ -108,13 +108,11 @@ def share_table(counts: Sequence[Counted]) -> str:
     rows = []
     for counted in counts:
         for machine in MACHINES:
-            images = [(topology, n) for topology, (each, n) in CORES.items() if each is machine]
-            shares = [
-                f"{counted.compiled_shares(counted.case.batch_size // n)[machine.name]:.0%} of {n} cores with "
-                f"{counted.case.batch_size // n}"
-                for _, n in images
-                if counted.compiled_shares(counted.case.batch_size // n)
-            ]
+            shares = []
+            for each, num_cores in CORES.values():
+                num_images = counted.case.batch_size // num_cores
+                if each is machine and (found := counted.compiled_shares(num_images)):
+                    shares.append(f"{found[machine.name]:.0%} of {num_cores} cores with {num_images}")
             if shares:
                 rows.append([counted.case.name, machine.name, ", ".join(shares)])
     return table(["model", "machine", "share, by images per core"], rows)

@@ -157,29 +157,41 @@ class Counted:
 
 def make_step(case: Case, mesh: Mesh, batch_size: int) -> tuple[Any, tuple[Any, ...]]:
     """A compiled update, and the shapes and shardings of its arguments."""
-
-    def spread(tree, spec=parallel.REPLICATED):
-        sharding = NamedSharding(mesh, spec)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
     model = shapes_of(case, **case.counted_with)
-    image_shape = (model.image_size, model.image_size, model.image_channels)
     carry, loss = None, losses.elbo_loss()
     if case.pool_states:
+        image_shape = (model.image_size, model.image_size, model.image_channels)
         size, one = case.pool_states * batch_size, pools.empty(1, image_shape, model.latent_size)
         carry = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), one)
         loss = losses.pool_loss(size=size)
-    optimizer = make_optimizer(train.TrainConfig().learning_rate)
+    config = train.TrainConfig(
+        batch_size=batch_size, chunk_size=batch_size // mesh.size
+    )  # all at once, as accelerators
+    return step_of_shapes(model, loss, carry, mesh, config, num_images=NUM_IMAGES, max_steps=1)
+
+
+def step_of_shapes(
+    model: Any, loss: losses.Loss, carry: Any, mesh: Mesh, config: train.TrainConfig, *, num_images: int, max_steps: int
+) -> tuple[Any, tuple[Any, ...]]:
+    """Up to `max_steps` updates of a model on a dataset of so many images, and what they are given, as shapes alone."""
+    optimizer = make_optimizer(config.learning_rate)
     step, key = jax.eval_shape(lambda: (jnp.int32(0), jr.key(0)))
-    state = spread(TrainState(step, model, jax.eval_shape(optimizer.init, model), None, key))
-    state = dataclasses.replace(state, carry=spread(carry, parallel.SHARDED))
-    images = spread(jax.ShapeDtypeStruct((NUM_IMAGES, *image_shape), jnp.uint8))
-    sizes: Any = {
-        "batch_size": batch_size,
-        "chunk_size": batch_size // mesh.size,
-    }  # as accelerators do: all images at once
-    take_steps = make_steps(loss, optimizer, mesh, **sizes, max_steps=1)
-    return take_steps, (state, images, 1)
+    state = placed(TrainState(step, model, jax.eval_shape(optimizer.init, model), None, key), mesh)
+    state = dataclasses.replace(state, carry=placed(carry, mesh, parallel.SHARDED))
+    images = placed(images_of(num_images, model), mesh)
+    sizes: Any = {"batch_size": config.batch_size, "max_steps": max_steps}
+    return make_steps(loss, optimizer, mesh, **sizes, **config.of_steps), (state, images, 1)
+
+
+def images_of(number: int, model: Any) -> Any:
+    """The shape of so many of a model's images."""
+    return jax.ShapeDtypeStruct((number, model.image_size, model.image_size, model.image_channels), jnp.uint8)
+
+
+def placed(tree: Any, mesh: Mesh, spec: Any = parallel.REPLICATED) -> Any:
+    """The shapes of the arrays of `tree`, on the devices of `mesh`."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def shapes_of(case: Case, **changes: Any) -> Any:

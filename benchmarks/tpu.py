@@ -23,6 +23,8 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from benchmarks import tpu_cycles
+from benchmarks.hardware import TPU_V3, TPU_V5E, Machine
+from benchmarks.scaling import table
 from benchmarks.tpu_programs import EXPERIMENTS, PROGRAMS, count, preset
 from vnca_jax import parallel, paths
 from vnca_jax.compute import Compute, choose, describe
@@ -41,21 +43,20 @@ PAPER_UPDATES = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A slice of TPU cores as libtpu names it, and the published clock, peak and memory of one core."""
+    """A slice of TPU cores as libtpu names it, the published clock, and the machine that they are of."""
 
     name: str
     words: str
     clock: float
-    peak_flops: float
-    memory_bytes: int
+    machine: Machine
 
 
 TOPOLOGIES = {
     topology.name: topology
     for topology in (
-        Topology("v5e:2x4", "TPU v5e-8", 1.5e9, 197e12, 16 << 30),
-        Topology("v3:2x2", "TPU v3-8", 0.94e9, 61.5e12, 16 << 30),
-        Topology("v5e:4x8", "TPU v5e-32", 1.5e9, 197e12, 16 << 30),
+        Topology("v5e:2x4", "TPU v5e-8", 1.5e9, TPU_V5E),
+        Topology("v3:2x2", "TPU v3-8", 0.94e9, TPU_V3),
+        Topology("v5e:4x8", "TPU v5e-32", 1.5e9, TPU_V5E),
     )
 }
 
@@ -84,7 +85,7 @@ def mesh_of(topology: Topology) -> Mesh:
 
 def settings(mesh: Mesh, topology: Topology) -> Compute:
     """How a model computes on such a core: what `compute.choose` finds for its description."""
-    return choose(dataclasses.replace(describe(mesh.devices.flat[0]), memory_bytes=topology.memory_bytes))
+    return choose(dataclasses.replace(describe(mesh.devices.flat[0]), memory_bytes=int(topology.machine.memory_bytes)))
 
 
 def measure(experiment: str, topology: Topology, program: str) -> tuple[Row, str, list[tpu_cycles.Operation]]:
@@ -110,14 +111,8 @@ def measure(experiment: str, topology: Topology, program: str) -> tuple[Row, str
     )
     if program == "update":
         flops, moved = count(config, mesh.size)
-        row = dataclasses.replace(row, share=flops / (topology.peak_flops * row.ms / 1e3), moved_bytes=moved)
+        row = dataclasses.replace(row, share=flops / (topology.machine.peak_flops * row.ms / 1e3), moved_bytes=moved)
     return row, text, operations
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def updates_table(rows: list[Row]) -> str:

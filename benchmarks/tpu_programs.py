@@ -3,23 +3,21 @@
 import dataclasses
 import importlib
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from benchmarks.flops import count_flops
+from benchmarks.step_counts import COUNTED, images_of, placed, step_of_shapes
 from experiments.losses import PoolConfig
 from vnca_jax import eval as evaluation
 from vnca_jax import losses, parallel
 from vnca_jax.compute import Compute
 from vnca_jax.models import ConvSizes, ConvVAE, DoublingSizes, DoublingVNCA, NonDoublingSizes, NonDoublingVNCA
-from vnca_jax.step import TrainState, make_optimizer, make_steps
 from vnca_jax.train import MAX_STEPS_PER_CALL
 
 MODELS = {DoublingSizes: DoublingVNCA, NonDoublingSizes: NonDoublingVNCA, ConvSizes: ConvVAE}
@@ -31,7 +29,6 @@ EXPERIMENTS = (
 NUM_TEST = {"binarized_mnist": 10_000, "celeba": 19_962, "emoji": 500}
 NUM_TRAIN = {"binarized_mnist": 60_000, "celeba": 162_770, "emoji": 3_000}
 NUM_SAMPLES = 64  # of a report's picture
-COUNTED = Compute("float32", "lax")  # of FLOPs, which no type and no recomputation changes
 
 
 class Program(NamedTuple):
@@ -73,14 +70,9 @@ def update(config: Any, mesh: Mesh, compute: Compute, *, num_images: int | None 
     if isinstance(config.loss, PoolConfig):
         loss = losses.pool_loss(**config.loss.of_loss)
         carry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), loss.init(model))
-    optimizer = make_optimizer(train.learning_rate)
-    step, key = jax.eval_shape(lambda: (jnp.int32(0), jr.key(0)))
-    state = _placed(TrainState(step, model, jax.eval_shape(optimizer.init, model), None, key), mesh)
-    state = dataclasses.replace(state, carry=_placed(carry, mesh, parallel.SHARDED))
-    images = _placed(_images(num_images or NUM_TRAIN[config.data.dataset], model), mesh)
-    steps = {"batch_size": train.batch_size, "max_steps": MAX_STEPS_PER_CALL}
-    take_steps = make_steps(loss, optimizer, mesh, **steps, **train.of_steps)
-    return Program(take_steps, (state, images, 1), mean_steps(config))
+    num_images = num_images or NUM_TRAIN[config.data.dataset]
+    made = step_of_shapes(model, loss, carry, mesh, train, num_images=num_images, max_steps=MAX_STEPS_PER_CALL)
+    return Program(*made, mean_steps(config))
 
 
 def bound(config: Any, mesh: Mesh, compute: Compute) -> Program:
@@ -89,8 +81,8 @@ def bound(config: Any, mesh: Mesh, compute: Compute) -> Program:
     num_samples = config.run.num_samples
     chunk_size, batch_size = evaluation.block_sizes(model, num_samples, num_images, mesh.size)
     function = evaluation.make_bound(model, jr.key(0), num_samples, chunk_size, mesh)
-    images = _placed((_images(batch_size, model), np.arange(batch_size)), mesh, parallel.SHARDED)
-    return Program(function, (_placed(model, mesh), *images), times=-(-num_images // batch_size))
+    images = placed((images_of(batch_size, model), np.arange(batch_size)), mesh, parallel.SHARDED)
+    return Program(function, (placed(model, mesh), *images), times=-(-num_images // batch_size))
 
 
 def samples(config: Any, mesh: Mesh, compute: Compute) -> Program:
@@ -100,7 +92,7 @@ def samples(config: Any, mesh: Mesh, compute: Compute) -> Program:
     def draw(model):
         return model.likelihood.sample(model.sample(NUM_SAMPLES, key=jr.key(0)), key=jr.key(1))
 
-    return Program(jax.jit(draw), (_placed(model, one),))
+    return Program(jax.jit(draw), (placed(model, one),))
 
 
 PROGRAMS = {"update": update, "bound": bound, "samples": samples}
@@ -124,16 +116,3 @@ def count(config: Any, num_devices: int) -> tuple[float, float]:
         state_bytes = model.image_size**2 * (model.image_channels + 4 * model.latent_size)
         moved += 1.5 * config.train.batch_size * state_bytes
     return count_flops(program.function, *program.arguments), moved * (num_devices - 1) / num_devices
-
-
-def _images(number: int, model: Any) -> Any:
-    return jax.ShapeDtypeStruct((number, model.image_size, model.image_size, model.image_channels), jnp.uint8)
-
-
-def _placed(tree: Any, mesh: Mesh, spec: Any = parallel.REPLICATED) -> Any:
-    sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(partial(_with, sharding), tree)
-
-
-def _with(sharding: NamedSharding, leaf: Any) -> Any:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
