@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from benchmarks.flops import count_flops
 from benchmarks.step_counts import COUNTED, images_of, placed, step_of_shapes
+from experiments import pictures
 from experiments.losses import PoolConfig
 from vnca_jax import eval as evaluation
 from vnca_jax import losses, parallel
@@ -89,10 +90,11 @@ def samples(config: Any, mesh: Mesh, compute: Compute) -> Program:
     """The samples of a report, which one core draws."""
     model, one = model_of(config, compute), Mesh(mesh.devices.ravel()[:1], mesh.axis_names)
 
-    def draw(model):
-        return model.likelihood.sample(model.sample(NUM_SAMPLES, key=jr.key(0)), key=jr.key(1))
+    def draw(model, z):
+        return model.likelihood.sample(pictures.decoded(model, z), key=jr.key(0))
 
-    return Program(jax.jit(draw), (placed(model, one),))
+    z = jax.ShapeDtypeStruct((NUM_SAMPLES, model.latent_size), np.float32)
+    return Program(jax.jit(draw), placed((model, z), one))
 
 
 PROGRAMS = {"update": update, "bound": bound, "samples": samples}

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from experiments import curves
 from experiments.run import Run
-from vnca_jax import automaton, figures, remat
+from vnca_jax import automaton, figures
+from vnca_jax.eval import block_sizes
 from vnca_jax.models import VAE, VNCA, NonDoublingVNCA
 
 GIF_SAMPLES = 8
@@ -45,7 +46,7 @@ def trained(run: Run, model: VAE, *, key: PRNGKeyArray) -> None:
 def reconstructions(path: Path, model: VAE, images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Fig. 3, left: test images above E[x|z] at the mean of q(z|x)."""
     x = model.likelihood.from_levels(jnp.asarray(images))
-    means = jax.jit(lambda model, x: model.likelihood.mean(_decoded(model, model.encode(x)[0])))(model, x)
+    means = jax.jit(lambda model, x: model.likelihood.mean(decoded(model, model.encode(x)[0])))(model, x)
     figures.reconstructions(path, np.asarray(x), np.asarray(means))
 
 
@@ -53,7 +54,7 @@ def samples(path: Path, model: VAE, num_samples: int, *, key: PRNGKeyArray) -> N
     """Fig. 3, right: x ~ p(x|z), z ~ p(z)."""
     z_key, x_key = jr.split(key)
     z = jr.normal(z_key, (num_samples, model.latent_size))
-    draw = jax.jit(lambda model, z: model.likelihood.sample(_decoded(model, z), key=x_key))
+    draw = jax.jit(lambda model, z: model.likelihood.sample(decoded(model, z), key=x_key))
     figures.samples(path, np.asarray(draw(model, z)))
 
 
@@ -61,12 +62,14 @@ def sample_means(path: Path, model: VAE, num_samples: int, *, key: PRNGKeyArray)
     """E[x|z] of the same z as `samples`."""
     z_key, _ = jr.split(key)
     z = jr.normal(z_key, (num_samples, model.latent_size))
-    figures.samples(path, np.asarray(jax.jit(lambda model, z: model.likelihood.mean(_decoded(model, z)))(model, z)))
+    figures.samples(path, np.asarray(jax.jit(lambda model, z: model.likelihood.mean(decoded(model, z)))(model, z)))
 
 
-def _decoded(model, z):
+def decoded(model: VAE, z: Float[Array, "n latent"]) -> Float[Array, "n h w outputs"]:
     """The decoder's outputs, of as many z at once as suit the device."""
-    return jax.lax.map(lambda one: model.decode(one), z, batch_size=remat.decodes_at_once(model))
+    at_once, _ = block_sizes(model, len(z), 1, 1)
+    outputs = jax.lax.map(lambda some: model.decode(some), z.reshape(-1, at_once, z.shape[-1]))
+    return outputs.reshape(len(z), *outputs.shape[2:])
 
 
 def damage(path: Path, model: NonDoublingVNCA, *, key: PRNGKeyArray) -> None:
