@@ -55,15 +55,20 @@ def gradient_at_once():
 
 @pytest.mark.parametrize(("chunk_size", "used"), [(1, 1), (2, 2), (5, 3), (99, 6)])
 def test_mean_over_chunks(chunk_size, used, gradient_at_once):
-    """Value, terms in the order of the examples, and gradient are those of all examples at once."""
+    """Value, terms in the order of the examples, and gradient are those of all examples at once.
+
+    The gradient reaches the encoder's weights through the posterior, and the decoder's through the model.
+    """
     sizes = []
 
-    def chunk_loss(model, chunk):
+    def chunk_loss(model, posterior, chunk):
         sizes.append(len(chunk[0]))
-        return negative_elbo(model, chunk)
+        terms = bounds.elbo_of_posterior(model, *posterior, *chunk)
+        return -terms.elbo.mean(), terms
 
     def tripled_mean(model):
-        value, terms = losses.mean_over_chunks(chunk_loss, model, examples(), chunk_size)
+        posterior = model.encode(examples()[0])
+        value, terms = losses.mean_over_chunks(chunk_loss, model, posterior, examples(), chunk_size)
         return 3 * value, terms
 
     model = make_model()
@@ -89,14 +94,14 @@ def test_chunk_that_suits(what, share, used, monkeypatch):
     monkeypatch.setattr(remat, "OF_WEIGHTS", 0)
     sizes = []
 
-    def chunk_loss(model, chunk):
+    def chunk_loss(model, _, chunk):
         sizes.append(len(chunk[0]))
         return negative_elbo(model, chunk)
 
     each = remat.kept_bytes(negative_elbo, make_model(), examples()) if what == "kept_bytes" else 4 * (3 + 2)
     room: Any = {"cache_bytes": 1 << 20} | {what: int(share * each)}
     model = make_model(compute=Compute("float32", "lax", **room))
-    value, _ = jax.eval_shape(lambda: losses.mean_over_chunks(chunk_loss, model, examples(), None))
+    value, _ = jax.eval_shape(lambda: losses.mean_over_chunks(chunk_loss, model, (), examples(), None))
     assert (value.shape, sizes[-1]) == ((), used)
 
 

@@ -81,11 +81,11 @@ def test_two_updates(model, reference):
         """-scales[0] ELBO, each image with the reference's noise, in chunks of one image."""
         which = jnp.argmax(jnp.all(batch.images[:, None] == x[None], axis=(2, 3, 4)), axis=1)
 
-        def chunk_loss(model, chunk):
+        def chunk_loss(model, _, chunk):
             terms = bounds.elbo(model, *chunk)
             return -scales[0] * terms.elbo.mean(), terms
 
-        value, _ = losses.mean_over_chunks(chunk_loss, model, (batch.images, eps[which]), chunk_size=1)
+        value, _ = losses.mean_over_chunks(chunk_loss, model, (), (batch.images, eps[which]), chunk_size=1)
         return value, (jnp.roll(scales, -1), {})
 
     mesh, optimizer = parallel.make_mesh(1), make_optimizer(LEARNING_RATE)

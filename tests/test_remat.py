@@ -212,13 +212,14 @@ def test_a_loss_does_as_planned(monkeypatch):
     """What the plan says is what the model of a chunk's loss does; its gradient is that of the model that came in."""
     found, first = [], tiny_training.tiny_nondoubling()
 
-    def loss(model, chunk):
+    def loss(model, _, chunk):
         found.append((len(chunk[0]), model.compute.recompute))
         return chunk[0].mean() * model.update.out.sum(), chunk[0]
 
     monkeypatch.setattr(remat, "plan", lambda loss, model, examples, chunk_size: Plan(2, chunk_size == 5))
     for chunk_size in (5, 6):
-        value = partial(losses.mean_over_chunks, loss, examples=(jnp.zeros((4, 1)),), chunk_size=chunk_size)
+        given = {"posterior": (), "examples": (jnp.zeros((4, 1)),), "chunk_size": chunk_size}
+        value = partial(losses.mean_over_chunks, loss, **given)
         gradient, _ = jax.eval_shape(jax.grad(value, has_aux=True), first)
         assert jax.tree.structure(gradient) == jax.tree.structure(first)
     assert set(found) == {(2, True), (2, False)} and not first.compute.recompute

@@ -55,7 +55,19 @@ def elbo(
     beta: float | Float[Array, " n"] = 1.0,
 ) -> Elbo:
     """The one-sample ELBO log p(x|z) - beta KL(q(z|x) || p(z)), z ~ q(z|x), with the KL in closed form (section 2)."""
-    mean, log_variance = model.encode(x)
+    return elbo_of_posterior(model, *model.encode(x), x, noise, beta=beta)
+
+
+def elbo_of_posterior(
+    model: VAE,
+    mean: Float[Array, "n latent"],
+    log_variance: Float[Array, "n latent"],
+    x: Float[Array, "n h w c"],
+    noise: Float[Array, "n latent"],
+    *,
+    beta: float | Float[Array, " n"] = 1.0,
+) -> Elbo:
+    """`elbo` where q(z|x) = N(mean, exp(log_variance)) has been found already."""
     outputs = model.decode(reparameterize(mean, log_variance, noise))
     log_px_given_z = model.likelihood.log_prob(outputs, x)
     kl = kl_to_prior(mean, log_variance)

@@ -34,7 +34,7 @@ class Dense(eqx.Module):
         self.weight, self.bias = uniform_init((in_size, out_size), in_size, key)
 
     def __call__(self, x: Float[Array, "*batch c_in"]) -> Float[Array, "*batch c_out"]:
-        return add_bias(x @ self.weight, self.bias)
+        return add_bias(dot(x, self.weight), self.bias)
 
 
 class Convolution(eqx.Module):
@@ -92,7 +92,7 @@ def convolve(
         y = winograd.convolve(flat, winograd.transform_kernel(weight))
     elif formulation == "shifted":
         y = _for_tpu(flat, weight, stride, padding)
-    elif _keeps_size(weight, stride, padding):
+    elif _keeps_size(weight, stride, padding) and weight.shape[2] > GATHERED_MAX_CHANNELS:
         y = _gather_same(flat, weight)
     else:
         y = _gather(flat, weight, stride, padding)
@@ -142,6 +142,21 @@ def prepare(tree: T, formulation: Formulation) -> T:
         return PreparedConvolution(layer, transformed, formulation)
 
     return jax.tree.map(prepared, tree, is_leaf=lambda node: isinstance(node, Convolution | PreparedConvolution))
+
+
+@jax.custom_vjp
+def dot(x: Float[Array, "*batch c_in"], weight: Float[Array, "c_in c_out"]) -> Float[Array, "*batch c_out"]:
+    """x W over the last axis. In its VJP dW is a dot of two matrices: XLA on CPU would first transpose a grid."""
+    return x @ weight
+
+
+def _dot_backward(residuals, dy):
+    x, weight = residuals
+    c_in, c_out = weight.shape
+    return dy @ weight.T, (dy.reshape(-1, c_out).T @ x.reshape(-1, c_in)).T
+
+
+dot.defvjp(lambda x, weight: (dot(x, weight), (x, weight)), _dot_backward)
 
 
 @jax.custom_vjp

@@ -56,15 +56,15 @@ def elbo_loss(*, beta: float = 1.0, beta_updates: int = 0) -> Loss:
     """
 
     def apply(model, carry, batch, key):
-        def chunk_loss(model, chunk):
+        def chunk_loss(model, posterior, chunk):
             x, noise, weight = chunk
-            terms = bounds.elbo(model, x, noise, beta=weight)
+            terms = bounds.elbo_of_posterior(model, *posterior, x, noise, beta=weight)
             return -terms.elbo.mean(), terms
 
         x = model.likelihood.from_levels(batch.images)
         noise = bounds.sample_noise(batch.keys(key), model.latent_size)
         weight = _kl_weight(beta, beta_updates, batch)
-        value, terms = mean_over_chunks(chunk_loss, model, (x, noise, weight), batch.chunk_size)
+        value, terms = mean_over_chunks(chunk_loss, model, model.encode(x), (x, noise, weight), batch.chunk_size)
         return value, (carry, {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()})
 
     return Loss(lambda model: None, apply)
@@ -98,9 +98,9 @@ def pool_loss(
         images, start, resumed = _from_pool(pool, batch, draw_key, damage_key)
         num_steps = draw_num_steps(model, steps_key, step=batch.step, step_range=step_range)
 
-        def chunk_loss(model, chunk):
+        def chunk_loss(model, posterior, chunk):
+            mean, log_variance = posterior
             x, noise, weight, mask_keys, start, resumed = chunk
-            mean, log_variance = model.encode(x)
             cells = model.seed(bounds.reparameterize(mean, log_variance, noise))
             cells = jnp.where(resumed[:, None, None, None], start, cells)
             cells = model.steps(cells, num_steps, max_steps=model.sizes.max_steps, keys=jr.wrap_key_data(mask_keys))
@@ -113,7 +113,7 @@ def pool_loss(
         x = model.likelihood.from_levels(images)
         weight = _kl_weight(beta, beta_updates, batch)
         examples = (x, noise, weight, jr.key_data(batch.keys(mask_key)), start, resumed)
-        value, (terms, cells) = mean_over_chunks(chunk_loss, model, examples, batch.chunk_size)
+        value, (terms, cells) = mean_over_chunks(chunk_loss, model, model.encode(x), examples, batch.chunk_size)
         pool = pools.put_back(pool, images.astype(jnp.uint8), cells, key=shuffle_key, begun=begun)
         terms = {"log_px_given_z": terms.log_px_given_z.mean(), "kl": terms.kl.mean()}
         return value, (pool, terms | {"num_steps": num_steps.astype(jnp.float32)})
@@ -154,42 +154,51 @@ def _from_pool(pool, batch, draw_key, damage_key):
     return x.at[1::2].set(images), start, (index % 2 == 1) & drawn.ready
 
 
-def mean_over_chunks(loss: Callable, model: Any, examples: Any, chunk_size: int | None) -> tuple[Any, Any]:
-    """The mean of `loss(model, chunk) -> value, per-example terms` over chunks of `examples`, and all the terms.
+def mean_over_chunks(
+    loss: Callable, model: Any, posterior: Any, examples: Any, chunk_size: int | None
+) -> tuple[Any, Any]:
+    """The mean of `loss(model, posterior, chunk) -> value, per-example terms` over chunks of both, and all the terms.
 
     The gradient with respect to the model is summed chunk by chunk while the value is computed, so that memory is set
-    by the chunk and not by the batch. `chunk_size` is lowered until it divides the examples; None stands for what
-    `remat.plan` finds to suit the device, with the steps computed again where it says so. Only the value has a
-    gradient, and only with respect to the model.
+    by the chunk and not by the batch. `posterior` is what an encoder has found for the whole batch, whose weights are
+    read once. `chunk_size` is lowered until it divides the examples; None stands for what `remat.plan` finds to suit
+    the device, with the steps computed again where it says so. Only the value has a gradient, and only with respect to
+    the model and the posterior.
     """
     num_examples = len(jax.tree.leaves(examples)[0])
-    chunk_size, recompute = remat.plan(loss, model, examples, chunk_size=chunk_size)
+    examples = jax.lax.stop_gradient(examples)
+    chunk_size, recompute = remat.plan(
+        lambda model, both: loss(model, *both), model, (posterior, examples), chunk_size=chunk_size
+    )
     if recompute:
         loss = remat.recomputing(loss)
     num_chunks = num_examples // chunk_size
     if num_chunks == 1:
-        value, terms = loss(model, jax.lax.stop_gradient(examples))
+        value, terms = loss(model, posterior, examples)
         return value, jax.lax.stop_gradient(terms)
-    chunks = jax.tree.map(lambda x: x.reshape(num_chunks, chunk_size, *x.shape[1:]), examples)
 
-    def merged(values, terms):
-        return values.mean(), jax.tree.map(lambda x: x.reshape(num_examples, *x.shape[2:]), terms)
+    def merged(tree):
+        return jax.tree.map(lambda x: x.reshape(num_examples, *x.shape[2:]), tree)
 
     @jax.custom_vjp
-    def mean(model, chunks):
-        return merged(*jax.lax.map(partial(loss, model), chunks))
+    def mean(model, posterior, chunks):
+        values, terms = jax.lax.map(lambda both: loss(model, *both), (posterior, chunks))
+        return values.mean(), merged(terms)
 
-    def forward(model, chunks):
-        def add_chunk(gradient, chunk):
-            (value, terms), chunk_gradient = jax.value_and_grad(loss, has_aux=True)(model, chunk)
-            return jax.tree.map(jnp.add, gradient, chunk_gradient), (value, terms)
+    def forward(model, posterior, chunks):
+        def add_chunk(of_model, both):
+            found, (more, of_chunk) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(model, *both)
+            return jax.tree.map(jnp.add, of_model, more), (found, of_chunk)
 
-        gradient, results = jax.lax.scan(add_chunk, jax.tree.map(jnp.zeros_like, model), chunks)
-        return merged(*results), gradient
+        zeros = jax.tree.map(jnp.zeros_like, model)
+        of_model, ((values, terms), of_posterior) = jax.lax.scan(add_chunk, zeros, (posterior, chunks))
+        return (values.mean(), merged(terms)), (of_model, of_posterior)
 
-    def backward(gradient, cotangent):
+    def backward(gradients, cotangent):
         scale = cotangent[0] / num_chunks
-        return jax.tree.map(lambda g: g * scale, gradient), None
+        return *jax.tree.map(lambda g: g * scale, gradients), None
 
     mean.defvjp(forward, backward)
-    return mean(model, chunks)
+    chunks = jax.tree.map(lambda x: x.reshape(num_chunks, chunk_size, *x.shape[1:]), (posterior, examples))
+    value, terms = mean(model, *chunks)
+    return value, jax.lax.stop_gradient(terms)

@@ -55,8 +55,8 @@ def plan(loss: Callable[..., Any], model: Any, examples: Any, *, chunk_size: int
 def recomputing(loss: Callable[..., Any]) -> Callable[..., Any]:
     """The same loss of a model whose steps are computed again for the gradient."""
 
-    def of_recomputing(model, examples):
-        return loss(replace(model, compute=dataclasses.replace(model.compute, recompute=True)), examples)
+    def of_recomputing(model, *examples):
+        return loss(replace(model, compute=dataclasses.replace(model.compute, recompute=True)), *examples)
 
     return of_recomputing
 

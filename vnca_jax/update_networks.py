@@ -62,7 +62,7 @@ class SimpleUpdate(eqx.Module):
         self.out = jnp.zeros((hidden_size, cell_size))
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        return conv.elu(self.perceive(cells)) @ self.out
+        return conv.dot(conv.elu(self.perceive(cells)), self.out)
 
 
 class NeighbourUpdate(eqx.Module):
