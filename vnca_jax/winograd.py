@@ -28,12 +28,15 @@ def _times_b(even, odd, axis):
     return jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
 
 
-def _transform_input(x):
-    """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows."""
-    n, h, w, c = x.shape
-    phases = x.reshape(n, h // 2, 2, w // 2, 2, c)
-    rows = _times_b(phases[:, :, 0], phases[:, :, 1], 1)
-    return _times_b(rows[..., 0, :], rows[..., 1, :], 3)
+def _transform_input(x, first=1):
+    """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows; `first` is the axis of h."""
+    phases = x.reshape(*x.shape[:first], x.shape[first] // 2, 2, x.shape[first + 1] // 2, 2, *x.shape[first + 2 :])
+    rows = _times_b(*_even_and_odd(phases, first + 1), first)
+    return _times_b(*_even_and_odd(rows, first + 3), first + 2)
+
+
+def _even_and_odd(phases, axis):
+    return [jax.lax.index_in_dim(phases, i, axis, keepdims=False) for i in (0, 1)]
 
 
 def _transform_output(m):
@@ -72,10 +75,11 @@ def _forward(x, transformed):
 
 def _backward(residuals, dy):
     x, transformed = residuals
-    v, input_vjp = jax.vjp(_transform_input, x)
     dm = _transform_output_transposed(dy)
-    du = jnp.einsum("jinhwc,jinhwd->jicd", v, dm)
-    return input_vjp(jnp.einsum("jinhwd,jicd->jinhwc", dm, transformed))[0], du
+    v = _transform_input(jnp.moveaxis(x, -1, 0), first=2)  # channels first, as a dot over all tiles wants its factor
+    du = jnp.einsum("jicnhw,jinhwd->jicd", v, dm)
+    input_vjp = jax.linear_transpose(_transform_input, x)
+    return *input_vjp(jnp.einsum("jinhwd,jicd->jinhwc", dm, transformed)), du
 
 
 convolve.defvjp(_forward, _backward)
