@@ -87,6 +87,22 @@ def test_value_and_gradients(found):
             assert_close(actual, expected, TOLERANCE)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_from_few_channels(channels):
+    """An image's neighbours are gathered, in place of those of its many outputs; with the gradients of both."""
+    rng = np.random.default_rng(channels)
+    shapes = ((5, 5, channels, 6), (6,), (2, 7, 6, channels), (2, 7, 6, 6))
+    weight, bias, x, dy = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    layer = hand_set(lambda key: conv.Conv(channels, 6, 5, padding=2, key=key), weight, bias)
+    results = in_one_program({"": (layer, jnp.asarray(x), jnp.asarray(dy))}, "gather")[""]
+    for actual, expected in zip(results, convolved(weight, bias, x, dy, 1, 2), strict=True):
+        assert_close(actual, expected, TOLERANCE)
+    of_weight = jax.make_jaxpr(jax.grad(lambda w: (conv.convolve(jnp.asarray(x), w, 1, 2, "gather") * dy).sum()))(
+        layer.weight
+    )
+    assert max(out.aval.size for equation in of_weight.eqns for out in equation.outvars) == 2 * 7 * 6 * 25 * channels
+
+
 @pytest.mark.parametrize(
     ("name", "height", "multiplications", "num_convolutions"),
     [
@@ -189,6 +205,20 @@ def test_dense():
     dense = hand_set(lambda key: conv.Dense(2, 3, key=key), [[1, 2, 3], [-4, 5, 0]], [10, 20, 30])
     assert dense(jnp.array([2.0, 1])).tolist() == [8, 29, 36]
     assert dense(jnp.array([[[0.0, 0], [1, -1]]])).tolist() == [[[10, 20, 30], [15, 17, 33]]]
+
+
+def test_gradients_of_dense():
+    """Of a vector and of grids, against sums over all cells in float64."""
+    rng = np.random.default_rng(5)
+    dense = hand_set(lambda key: conv.Dense(4, 3, key=key), rng.normal(size=(4, 3)), rng.normal(size=3))
+    for batch in ((), (2, 5, 6)):
+        x, dy = (rng.normal(size=(*batch, size)).astype(np.float32) for size in (4, 3))
+        _, vjp = jax.vjp(lambda dense, x: dense(x), dense, jnp.asarray(x))
+        of_dense, dx = vjp(jnp.asarray(dy))
+        x, dy, weight = (np.asarray(array, np.float64) for array in (x, dy, dense.weight))
+        assert_close(of_dense.weight, np.einsum("nc,nd->cd", x.reshape(-1, 4), dy.reshape(-1, 3)), TOLERANCE)
+        assert_close(of_dense.bias, dy.reshape(-1, 3).sum(axis=0), TOLERANCE)
+        assert_close(dx, np.einsum("...d,cd->...c", dy, weight), TOLERANCE)
 
 
 def test_initial_weights():
