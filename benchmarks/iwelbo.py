@@ -86,9 +86,8 @@ def find_ratios(found: dict[str, side_by_side.Measurement], fewest: str, most: s
 
 def main(options: Options) -> None:
     """Measure and report; raises InputError for options that cannot be measured."""
-    side_by_side.require_torch()
-    side_by_side.require_folder(options.json)
-    side_by_side.require_sizes(
+    side_by_side.require(
+        options.json,
         num_samples=options.num_samples,
         latent_size=options.latent_size,
         hidden_size=options.hidden_size,

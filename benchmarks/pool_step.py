@@ -18,7 +18,8 @@ from typing import Literal
 import tyro
 
 from benchmarks import side_by_side
-from benchmarks.pool_traffic import NUM_DEVICES, POOL_SIZES, Sizes, Traffic, count_all, with_eight_devices
+from benchmarks.cpu_devices import with_devices
+from benchmarks.pool_traffic import NUM_DEVICES, POOL_SIZES, Sizes, Traffic, count_all
 from vnca_jax import paths
 from vnca_jax.errors import InputError, reported
 from vnca_jax.text_table import aligned
@@ -171,7 +172,7 @@ def require_shares(options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    """Measure, count and side_by_side.report; raises InputError for options that cannot be measured."""
+    """Measures, counts and reports; raises InputError for options that cannot be measured."""
     side_by_side.require_folder(options.json)
     names = ("batch_size", "num_steps", "pool_size", "latent_size", "hidden_size", "image_size", "repeats")
     side_by_side.require_sizes(**{name: getattr(options, name) for name in names})
@@ -183,7 +184,7 @@ def main(options: Options) -> None:
         ratios += time_ratios(found)
     if options.tables != "time":
         sizes = Sizes(options.batch_size, options.image_size, 1, options.latent_size)
-        traffic, gradients = with_eight_devices(count_all, sizes, options.hidden_size)
+        traffic, gradients = with_devices(max(NUM_DEVICES), count_all, sizes, options.hidden_size)
         ratios += traffic_ratios(traffic)
         print(
             "MiB a device: moved to it in a step by ours, by gathering the whole pool, and for the gradient; its part"

@@ -4,10 +4,7 @@ Ours stands beside the plain way to draw from a sharded pool: gather all of it o
 Both see the same pool, the same draw and the same new states, and put them back in the same way.
 """
 
-import multiprocessing
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -149,22 +146,6 @@ def count_gradient(model: eqx.Module, num_devices: int) -> int:
     everywhere = parallel.REPLICATED
     mapped = jax.shard_map(mean, mesh=mesh, in_specs=everywhere, out_specs=everywhere)
     return count_program(jax.jit(mapped).lower(model).compile()).moved_bytes
-
-
-def show_eight_devices() -> None:
-    """Makes this process's CPU eight devices, and its programs quick to compile; before JAX's first computation."""
-    others = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag]
-    os.environ["XLA_FLAGS"] = " ".join([*others, "--xla_backend_optimization_level=0"])
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", max(NUM_DEVICES))
-    jax.config.update("jax_enable_compilation_cache", False)
-
-
-def with_eight_devices(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function`, one at the top of a module, returns in a process of its own that has eight CPU devices."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=show_eight_devices) as executor:
-        return executor.submit(function, *arguments).result()
 
 
 def count_all(sizes: Sizes, hidden_size: int) -> tuple[list[Traffic], dict[int, int]]:

@@ -151,6 +151,13 @@ def take_turns(contenders: Sequence[Contender], repeats: int) -> dict[str, Measu
     return {contender.name: contender.finish() for contender in contenders}
 
 
+def require(json_path: Path | None, **sizes: int) -> None:
+    """InputError without PyTorch, where the report could not be written, or for a size that is not positive."""
+    require_torch()
+    require_folder(json_path)
+    require_sizes(**sizes)
+
+
 def require_torch() -> None:
     """InputError without PyTorch, which the comparison needs and the package does not."""
     if find_spec("torch") is None:

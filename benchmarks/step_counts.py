@@ -6,10 +6,7 @@ FLOPs and memory traffic come from the step's jaxpr, collectives from programs c
 import dataclasses
 import json
 import math
-import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jax.sharding import Mesh, NamedSharding
 
+from benchmarks.cpu_devices import with_devices
 from benchmarks.flops import Operation, find_operations
 from benchmarks.hardware import (
     BYTES_OF_ACTIVATION,
@@ -250,17 +248,11 @@ def count(case: Case) -> Counted:
     return counted
 
 
-def show_devices(num_devices: int) -> None:
-    """Makes this process's CPU so many devices, and its programs quick to compile; before JAX's first computation."""
-    others = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag]
-    os.environ["XLA_FLAGS"] = " ".join([*others, "--xla_backend_optimization_level=0"])
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", num_devices)
-    jax.config.update("jax_enable_compilation_cache", False)
-
-
 def count_all(cases: Sequence[Case] = CASES) -> list[Counted]:
     """The counts of all cases, in a process of its own that has enough CPU devices."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=show_devices, initargs=(WEAK,)) as executor:
-        return list(executor.map(count, cases))
+    return with_devices(WEAK, count_each, cases)
+
+
+def count_each(cases: Sequence[Case]) -> list[Counted]:
+    """The same in a process that has them."""
+    return [count(case) for case in cases]

@@ -4,9 +4,8 @@ Images are (n, c, h, w) floats here, as is PyTorch's habit. Run as a script it c
 """
 
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
 
-from benchmarks.torch_vnca import ElboTerms, build_encoder, count_parameters, log_likelihood, standard_normal
+from benchmarks.torch_vnca import VAE, build_encoder, count_parameters
 
 
 def build_decoder(image_channels: int, width: int, depth: int, last_padding: int) -> nn.Sequential:
@@ -18,7 +17,7 @@ def build_decoder(image_channels: int, width: int, depth: int, last_padding: int
     return nn.Sequential(*layers, nn.ConvTranspose2d(width, image_channels, 5, padding=last_padding))
 
 
-class ConvVAE(nn.Module):
+class ConvVAE(VAE):
     """A VAE whose decoder is its encoder mirrored (appendix A.6)."""
 
     def __init__(
@@ -32,6 +31,7 @@ class ConvVAE(nn.Module):
         image_channels: int = 1,
     ):
         super().__init__()
+        self.latent_size = latent_size
         first_side = (image_size + 2 * first_padding - 4) >> encoder_depth
         self.grid = (encoder_width << encoder_depth, first_side, first_side)
         self.encoder = build_encoder(
@@ -40,22 +40,9 @@ class ConvVAE(nn.Module):
         self.decoder_linear = nn.Linear(latent_size, self.grid[0] * first_side**2)
         self.decoder = build_decoder(image_channels, encoder_width, encoder_depth, first_padding)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each (n, latent), of images (n, c, h, w)."""
-        mean, logvar = self.encoder(x).chunk(2, dim=1)
-        return mean, logvar
-
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, recompute: bool = False) -> Tensor:
         """Bernoulli logits (n, h, w) of latents (n, latent)."""
         return self.decoder(self.decoder_linear(z).unflatten(1, self.grid))[:, 0]
-
-    def elbo(self, x: Tensor, eps: Tensor) -> ElboTerms:
-        """log p(x|z) - KL(q(z|x) || p(z)) for z = mean + std * eps, eps (n, latent), the KL in closed form."""
-        mean, logvar = self.encode(x)
-        q = Normal(mean, (logvar / 2).exp(), validate_args=False)
-        log_px = log_likelihood(self.decode(q.mean + q.stddev * eps), x)
-        kl = kl_divergence(q, standard_normal(q)).sum(dim=1)
-        return ElboTerms(log_px - kl, log_px, kl)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The doubling VNCA in plain PyTorch, written from appendix A.5 and sections 2-3 of the paper, to compare ours with.
 
-`VNCA` is what it shares with the non-doubling one, benchmarks/torch_nondoubling.py. Images are (n, c, h, w) floats, as
-is PyTorch's habit. Run as a script it checks the parameter counts of the paper.
+`VNCA` is what it shares with the non-doubling one, benchmarks/torch_nondoubling.py, and `VAE` with the convolutional
+one, benchmarks/torch_baseline.py. Images are (n, c, h, w) floats, as is PyTorch's habit. Run as a script it checks the
+parameter counts of the paper.
 """
 
 import math
@@ -63,12 +64,11 @@ def build_update_net(cell_size: int, hidden_size: int, num_blocks: int) -> nn.Se
     return nn.Sequential(nn.Conv2d(cell_size, hidden_size, 3, padding=1), *blocks, last)
 
 
-class VNCA(nn.Module, ABC):
-    """A VAE whose decoder is a cellular automaton; subclasses build its networks and say how it decodes."""
+class VAE(nn.Module, ABC):
+    """A VAE; subclasses build its networks and say how it decodes."""
 
     latent_size: int
     encoder: nn.Module
-    update_net: nn.Sequential
 
     @abstractmethod
     def decode(self, z: Tensor, recompute: bool = False) -> Tensor:
@@ -78,15 +78,6 @@ class VNCA(nn.Module, ABC):
         """Mean and log-variance of q(z|x), each (n, latent), of images (n, c, h, w)."""
         mean, logvar = self.encoder(x).chunk(2, dim=1)
         return mean, logvar
-
-    def step(self, cells: Tensor, recompute: bool = False) -> Tensor:
-        """One step of equation (1): every cell adds what the update network makes of its 3x3 neighbourhood.
-
-        With `recompute`, a step keeps only its input for the backward pass and runs again there.
-        """
-        if recompute:
-            return checkpoint(self.step, cells, use_reentrant=False, preserve_rng_state=False)
-        return cells + self.update_net(cells)
 
     def elbo(self, x: Tensor, eps: Tensor, beta: float = 1.0, recompute: bool = False) -> ElboTerms:
         """log p(x|z) - beta KL(q(z|x) || p(z)) for z = mean + std * eps, eps (n, latent), the KL in closed form."""
@@ -110,6 +101,21 @@ class VNCA(nn.Module, ABC):
         """q(z|x), a diagonal Gaussian."""
         mean, logvar = self.encode(x)
         return Normal(mean, (logvar / 2).exp(), validate_args=False)
+
+
+class VNCA(VAE):
+    """A VAE whose decoder is a cellular automaton."""
+
+    update_net: nn.Sequential
+
+    def step(self, cells: Tensor, recompute: bool = False) -> Tensor:
+        """One step of equation (1): every cell adds what the update network makes of its 3x3 neighbourhood.
+
+        With `recompute`, a step keeps only its input for the backward pass and runs again there.
+        """
+        if recompute:
+            return checkpoint(self.step, cells, use_reentrant=False, preserve_rng_state=False)
+        return cells + self.update_net(cells)
 
 
 class DoublingVNCA(VNCA):
@@ -170,7 +176,7 @@ def build_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
 
-def train_step(model: VNCA, optimizer: torch.optim.Optimizer, x: Tensor, recompute: bool) -> float:
+def train_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, recompute: bool) -> float:
     """One update of section 3 on the batch mean of the one-sample ELBO; returns that loss in nats."""
     eps = torch.randn(len(x), model.latent_size, dtype=x.dtype)
     optimizer.zero_grad(set_to_none=True)

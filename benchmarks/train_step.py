@@ -79,9 +79,8 @@ def find_ratios(found: dict[str, side_by_side.Measurement]) -> list[side_by_side
 
 def main(options: Options) -> None:
     """Measure and report; raises InputError for options that cannot be measured."""
-    side_by_side.require_torch()
-    side_by_side.require_folder(options.json)
-    side_by_side.require_sizes(
+    side_by_side.require(
+        options.json,
         batch_size=options.batch_size,
         **options.of_model,
         repeats=options.repeats,

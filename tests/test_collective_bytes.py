@@ -12,14 +12,8 @@ import optax
 import pytest
 
 from benchmarks.collective_bytes import KINDS, array_bytes, collective_bytes
-from benchmarks.pool_traffic import (
-    Sizes,
-    count_program,
-    count_traffic,
-    draw_from_gathered,
-    make_pool_step,
-    with_eight_devices,
-)
+from benchmarks.cpu_devices import with_devices
+from benchmarks.pool_traffic import Sizes, count_program, count_traffic, draw_from_gathered, make_pool_step
 from vnca_jax import losses, parallel
 from vnca_jax import pool as pools
 from vnca_jax.models import NonDoublingVNCA
@@ -186,7 +180,7 @@ def everything_on_eight_devices():
 
 @pytest.fixture(scope="module")
 def eight():
-    return with_eight_devices(everything_on_eight_devices)
+    return with_devices(8, everything_on_eight_devices)
 
 
 @pytest.mark.slow

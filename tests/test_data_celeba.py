@@ -1,11 +1,8 @@
 """CelebA from small files in its layouts, and what is refused."""
 
-import importlib.machinery
-import sys
-import types
 from pathlib import Path
-from typing import Any
 
+import fake_tfds
 import numpy as np
 import pytest
 from tiny_celeba import ORDER, PARTITIONS, assert_holds, write
@@ -126,13 +123,7 @@ def test_prepared_tfds_copy(jpegs, monkeypatch):
         name: [{"image": pixels[i]} for i in ORDER if PARTITIONS[i] == partition]
         for partition, name in enumerate(("train", "validation", "test"))
     }
-    builder = types.SimpleNamespace(
-        data_dir="/prepared", is_prepared=lambda: True, as_data_source=lambda split: [splits[s] for s in split]
-    )
-    module: Any = types.ModuleType("tensorflow_datasets")
-    module.__spec__ = importlib.machinery.ModuleSpec("tensorflow_datasets", None)
-    module.builder = {"celeb_a": builder}.__getitem__
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
+    fake_tfds.install(monkeypatch, "celeb_a", splits)
     assert_holds(data.load("celeba", size=32), jpegs, 32)
     splits["validation"][1] = {"image": np.array("no pixels")}
     with pytest.raises(InputError, match=r"^Image 1 of the split validation in /prepared cannot be read \("):

@@ -2,7 +2,6 @@
 
 import functools
 import http.server
-import importlib.machinery
 import io
 import json
 import os
@@ -13,6 +12,7 @@ import types
 import warnings
 from typing import Any
 
+import fake_tfds
 import numpy as np
 import pytest
 from PIL import Image
@@ -120,14 +120,7 @@ def test_no_file_and_no_network(tiny, tmp_path):
 def install_fake_tfds(monkeypatch, rows: dict, *, prepared: bool = True) -> Any:
     splits = {"train": rows["train"], "validation": rows["valid"], "test": rows["test"]}
     images = {s: [{"image": np.array(row, np.uint8).reshape(28, 28, 1)} for row in splits[s]] for s in splits}
-    builder = types.SimpleNamespace(
-        data_dir="/prepared", is_prepared=lambda: prepared, as_data_source=lambda split: [images[s] for s in split]
-    )
-    module: Any = types.ModuleType("tensorflow_datasets")
-    module.__spec__ = importlib.machinery.ModuleSpec("tensorflow_datasets", None)
-    module.builder = {"binarized_mnist": builder}.__getitem__
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
-    return module
+    return fake_tfds.install(monkeypatch, "binarized_mnist", images, prepared=prepared)
 
 
 def test_prepared_tfds_copy_in_its_own_order(tiny, tmp_path, monkeypatch):

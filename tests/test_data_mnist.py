@@ -3,13 +3,10 @@
 import csv
 import dataclasses
 import gzip
-import importlib.machinery
 import json
-import sys
-import types
 from pathlib import Path
-from typing import Any
 
+import fake_tfds
 import numpy as np
 import pytest
 import tiny_binarized_mnist
@@ -131,13 +128,7 @@ def install_fake_tfds(monkeypatch, name: str, splits) -> None:
         ]
         for split, held in splits.items()
     }
-    builder = types.SimpleNamespace(
-        data_dir="/prepared", is_prepared=lambda: True, as_data_source=lambda split: [examples[s] for s in split]
-    )
-    module: Any = types.ModuleType("tensorflow_datasets")
-    module.__spec__ = importlib.machinery.ModuleSpec("tensorflow_datasets", None)
-    module.builder = {name: builder}.__getitem__
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
+    fake_tfds.install(monkeypatch, name, examples)
 
 
 def test_prepared_tfds_copy_in_its_own_order(tiny, monkeypatch):

@@ -33,6 +33,7 @@ ORDER = [
     "parallel",
     "cpu_cache",
     "compute",
+    "gather",
     "winograd",
     "conv",
     "conv_transpose",

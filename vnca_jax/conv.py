@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vnca_jax import compute, winograd
+from vnca_jax import compute, gather, winograd
 from vnca_jax.compute import Formulation
 
 WINOGRAD_MIN_CELLS = 16 * 16
 # Where a TPU's compiler counts fewer cycles for shifted grids, and for gathered neighbours, than for XLA's convolution.
 SHIFTED_MAX_GRIDS, SHIFTED_MIN_CELLS = 7, 8 * 8
-GATHERED_MAX_CHANNELS = 3
+GATHERED_MAX_CHANNELS = 3  # on a CPU too an image's neighbours are fewer numbers than those of a layer's outputs
 
 T = TypeVar("T")
 
@@ -93,9 +93,9 @@ def convolve(
     elif formulation == "shifted":
         y = _for_tpu(flat, weight, stride, padding)
     elif _keeps_size(weight, stride, padding) and weight.shape[2] > GATHERED_MAX_CHANNELS:
-        y = _gather_same(flat, weight)
+        y = gather.convolve_same(flat, weight)
     else:
-        y = _gather(flat, weight, stride, padding)
+        y = gather.convolve(flat, weight, stride, padding)
     return y.reshape(*x.shape[:-3], *y.shape[1:])
 
 
@@ -146,14 +146,21 @@ def prepare(tree: T, formulation: Formulation) -> T:
 
 @jax.custom_vjp
 def dot(x: Float[Array, "*batch c_in"], weight: Float[Array, "c_in c_out"]) -> Float[Array, "*batch c_out"]:
-    """x W over the last axis. In its VJP dW is a dot of two matrices: XLA on CPU would first transpose a grid."""
+    """x W over the last axis. On CPU dW is a dot of two matrices in its VJP: XLA would first transpose a grid there."""
     return x @ weight
 
 
 def _dot_backward(residuals, dy):
     x, weight = residuals
     c_in, c_out = weight.shape
-    return dy @ weight.T, (dy.reshape(-1, c_out).T @ x.reshape(-1, c_in)).T
+
+    def of_matrices(x, dy):
+        return (dy.reshape(-1, c_out).T @ x.reshape(-1, c_in)).T
+
+    def of_grids(x, dy):
+        return jax.linear_transpose(lambda weight: x @ weight, weight)(dy)[0]
+
+    return dy @ weight.T, jax.lax.platform_dependent(x, dy, cpu=of_matrices, default=of_grids)
 
 
 dot.defvjp(lambda x, weight: (dot(x, weight), (x, weight)), _dot_backward)
@@ -222,53 +229,12 @@ def _lax_conv(x, weight, stride, padding):
     )
 
 
-# --- gathered neighbours -------------------------------------------------------------------------------------------
-
-
-def _patches(x, kernel, stride, padding):
-    """`(n, h, w, c)` to `(n, h', w', kernel * kernel * c)`: the neighbourhood of each output cell, column by column."""
-    border = (padding, padding, 0)
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), border, border, (0, 0, 0)))
-    for axis in (1, 2):  # rows, then columns of rows: 2 kernel slices in place of kernel^2
-        last = x.shape[axis] - kernel
-        shifted = [jax.lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(kernel)]
-        x = jnp.concatenate(shifted, axis=-1)
-    return x
-
-
-def _gather(x, weight, stride, padding):
-    c_out = weight.shape[-1]
-    return _patches(x, len(weight), stride, padding) @ weight.swapaxes(0, 1).reshape(-1, c_out)
-
-
-@jax.custom_vjp
-def _gather_same(x, weight):
-    """A stride-1 convolution that keeps the grid's size; its VJP reuses one patch matrix of dy for dx and dw."""
-    return _gather(x, weight, 1, len(weight) // 2)
-
-
-def _gather_same_forward(x, weight):
-    return _gather_same(x, weight), (x, weight)
-
-
-def _gather_same_backward(residuals, dy):
-    x, weight = residuals
-    kernel, _, c_in, c_out = weight.shape
-    patches = _patches(dy, kernel, 1, kernel // 2)
-    dx = patches @ weight[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, c_in)
-    dw = x.reshape(-1, c_in).T @ patches.reshape(-1, kernel * kernel * c_out)
-    return dx, dw.reshape(c_in, kernel, kernel, c_out)[:, ::-1, ::-1].transpose(2, 1, 0, 3)
-
-
-_gather_same.defvjp(_gather_same_forward, _gather_same_backward)
-
-
 # --- shifted grids -------------------------------------------------------------------------------------------------
 
 
 def _for_tpu(x, weight, stride, padding):
     if stride == 1 and weight.shape[2] <= GATHERED_MAX_CHANNELS:
-        return _gather(x, weight, stride, padding)
+        return gather.convolve(x, weight, stride, padding)
     num_grids, height, width, _ = x.shape
     few_large = num_grids <= SHIFTED_MAX_GRIDS and height * width >= SHIFTED_MIN_CELLS
     if few_large and _keeps_size(weight, stride, padding):

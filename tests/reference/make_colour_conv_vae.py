@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.torch_baseline import build_decoder
 from benchmarks.torch_vnca import build_encoder
-from tests.reference.make_conv_vae import fill_parameters
-from tests.reference.make_doubling import channel_last, named_arrays
+from tests.reference.make_doubling import channel_last, fill_parameters, named_arrays
 
 PATH = Path(__file__).with_name("colour_conv_vae.npz")
 SEED = 20220607

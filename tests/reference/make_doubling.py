@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.torch_vnca import GRADIENT_NORM, VNCA, DoublingVNCA, build_optimizer
+from benchmarks.torch_vnca import GRADIENT_NORM, VAE, VNCA, DoublingVNCA, build_optimizer
 
 PATH = Path(__file__).with_name("doubling.npz")
 SEED = 20220203
@@ -34,12 +34,12 @@ BETA = 2.5
 LOSS_SCALES = (1.0, 0.005)
 
 
-def fill_parameters(model: VNCA, generator: np.random.Generator) -> None:
-    """Draw every parameter, zero-initialised ones included, at a scale that keeps the automaton's states of order 1."""
-    last_layer = len(model.update_net) - 1
+def fill_parameters(model: nn.Module, generator: np.random.Generator) -> None:
+    """Draw every parameter, zero-initialised ones included, at a scale that keeps activations and cells of order 1."""
+    last = f"update_net.{len(model.update_net) - 1}." if isinstance(model, VNCA) else None
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            gain = 0.1 if name.startswith(f"update_net.{last_layer}.") else 1.0
+            gain = 0.1 if last and name.startswith(last) else 1.0
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 10
             values = generator.standard_normal(tuple(parameter.shape)) * gain / np.sqrt(fan_in)
             parameter.copy_(torch.from_numpy(values))
@@ -55,13 +55,29 @@ def channel_last(cells: Tensor) -> NDArray[np.float64]:
     return cells.detach().permute(0, 2, 3, 1).numpy().copy()
 
 
-def update(model: DoublingVNCA, optimizer: torch.optim.Optimizer, x: Tensor, eps: Tensor, scale: float) -> float:
-    """One update on `scale` times the mean negative ELBO; returns the gradient's norm before clipping."""
-    optimizer.zero_grad()
-    (-scale * model.elbo(x, eps).elbo.mean()).backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-    optimizer.step()
-    return norm.item()
+def draw_inputs(
+    generator: np.random.Generator, sizes: dict[str, int], num_images: int, num_samples: int = 0
+) -> tuple[Tensor, ...]:
+    """Binary images, noise for each, and, if there are samples of a bound, the noise of these."""
+    size, latent_size = sizes["image_size"], sizes["latent_size"]
+    x = torch.from_numpy(generator.integers(0, 2, (num_images, 1, size, size)).astype(np.float64))
+    shapes = [(num_images, latent_size), *([(num_samples, num_images, latent_size)] if num_samples else [])]
+    return x, *(torch.from_numpy(generator.standard_normal(shape)) for shape in shapes)
+
+
+def two_updates(model: VAE, x: Tensor, eps: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Updates on LOSS_SCALES times the mean negative ELBO: gradient, parameters after each, norms before clipping."""
+    arrays, optimizer, norms = {}, build_optimizer(model), []
+    for prefix, scale in zip(("updated", "updated_twice"), LOSS_SCALES, strict=True):
+        optimizer.zero_grad()
+        (-scale * model.elbo(x, eps).elbo.mean()).backward()
+        if prefix == "updated":
+            arrays |= named_arrays("grad", {name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM).item())
+        optimizer.step()
+        arrays |= named_arrays(prefix, dict(model.named_parameters()))
+    assert norms[0] > 1.5 * GRADIENT_NORM and norms[1] < 0.5 * GRADIENT_NORM, norms
+    return arrays | {"gradient_norms": np.asarray(norms)}
 
 
 def forward_arrays(model: DoublingVNCA, x: Tensor, eps: Tensor, iw_eps: Tensor) -> dict[str, NDArray[np.float64]]:
@@ -85,10 +101,7 @@ def main() -> None:
     generator = np.random.default_rng(SEED)
     model = DoublingVNCA(**SIZES).double()
     fill_parameters(model, generator)
-    images = generator.integers(0, 2, (NUM_IMAGES, 1, SIZES["image_size"], SIZES["image_size"])).astype(np.float64)
-    x = torch.from_numpy(images)
-    eps = torch.from_numpy(generator.standard_normal((NUM_IMAGES, SIZES["latent_size"])))
-    iw_eps = torch.from_numpy(generator.standard_normal((NUM_SAMPLES, NUM_IMAGES, SIZES["latent_size"])))
+    x, eps, iw_eps = draw_inputs(generator, SIZES, NUM_IMAGES, NUM_SAMPLES)
 
     arrays = {f"size/{name}": np.asarray(value) for name, value in SIZES.items()}
     arrays |= {"beta": np.asarray(BETA), "loss_scales": np.asarray(LOSS_SCALES)}
@@ -96,19 +109,10 @@ def main() -> None:
     arrays |= named_arrays("param", dict(model.named_parameters()))
     arrays |= forward_arrays(model, x, eps, iw_eps)
 
-    (-model.elbo(x, eps).elbo.mean()).backward()
-    arrays |= named_arrays("grad", {name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-
-    optimizer = build_optimizer(model)
-    norms = []
-    for prefix, scale in zip(("updated", "updated_twice"), LOSS_SCALES, strict=True):
-        norms.append(update(model, optimizer, x, eps, scale))
-        arrays |= named_arrays(prefix, dict(model.named_parameters()))
-    assert norms[0] > 1.5 * GRADIENT_NORM and norms[1] < 0.5 * GRADIENT_NORM, norms
-    arrays["gradient_norms"] = np.asarray(norms)
+    arrays |= two_updates(model, x, eps)
 
     np.savez_compressed(PATH, allow_pickle=False, **arrays)
-    print(f"wrote {PATH} ({PATH.stat().st_size:,} bytes), gradient norms {norms}")
+    print(f"wrote {PATH} ({PATH.stat().st_size:,} bytes), gradient norms {arrays['gradient_norms']}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes nondoubling.npz: what the PyTorch model of benchmarks/torch_nondoubling.py computes in float64 at a small size.
 
-Remake it from the root of the repository with `PYTHONPATH=. python tests/reference/make_nondoubling.py` (made with
-torch 2.13.0, CPU). The numbers that go in come from NumPy's generator, and everything is stored as in doubling.npz.
+Remake it from the root of the repository with `python -m tests.reference.make_nondoubling` (made with torch 2.13.0,
+CPU). The numbers that go in come from NumPy's generator, and everything is stored as in doubling.npz.
 """
 
 from pathlib import Path
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from make_doubling import channel_last, fill_parameters, named_arrays
 from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.torch_nondoubling import NonDoublingVNCA, damage, pool_elbo
 from benchmarks.torch_vnca import GRADIENT_NORM, build_optimizer
+from tests.reference.make_doubling import channel_last, draw_inputs, fill_parameters, named_arrays
 
 PATH = Path(__file__).with_name("nondoubling.npz")
 SEED = 20220412
@@ -60,8 +60,7 @@ def make_squares() -> NDArray[np.bool_]:
 def pool_arrays(model: NonDoublingVNCA, generator: np.random.Generator) -> dict[str, NDArray[Any]]:
     """What goes into one update with states from the pool, and what comes out; `model` is updated."""
     size, latent_size = SIZES["image_size"], SIZES["latent_size"]
-    x = torch.from_numpy(generator.integers(0, 2, (POOL_IMAGES, 1, size, size)).astype(np.float64))
-    eps = torch.from_numpy(generator.standard_normal((POOL_IMAGES, latent_size)))
+    x, eps = draw_inputs(generator, SIZES, POOL_IMAGES)
     states = torch.from_numpy(generator.standard_normal((len(SQUARES), latent_size, size, size)))
     squares = make_squares()
     damaged = squares * np.isin(np.arange(len(squares)), DAMAGED)[:, None, None]
@@ -90,10 +89,7 @@ def main() -> None:
     generator = np.random.default_rng(SEED)
     model = NonDoublingVNCA(**SIZES, first_padding=FIRST_PADDING).double()
     fill_parameters(model, generator)
-    size, latent_size = SIZES["image_size"], SIZES["latent_size"]
-    x = torch.from_numpy(generator.integers(0, 2, (NUM_IMAGES, 1, size, size)).astype(np.float64))
-    eps = torch.from_numpy(generator.standard_normal((NUM_IMAGES, latent_size)))
-    iw_eps = torch.from_numpy(generator.standard_normal((NUM_SAMPLES, NUM_IMAGES, latent_size)))
+    x, eps, iw_eps = draw_inputs(generator, SIZES, NUM_IMAGES, NUM_SAMPLES)
 
     arrays: dict[str, NDArray[Any]] = {f"size/{name}": np.asarray(value) for name, value in SIZES.items()}
     arrays |= {"x": channel_last(x), "eps": eps.numpy(), "iw_eps": iw_eps.numpy()}
