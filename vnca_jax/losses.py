@@ -57,8 +57,8 @@ def elbo_loss(*, beta: float = 1.0, beta_updates: int = 0) -> Loss:
 
     def apply(model, carry, batch, key):
         def chunk_loss(model, posterior, chunk):
-            x, noise, weight = chunk
-            terms = bounds.elbo_of_posterior(model, *posterior, x, noise, beta=weight)
+            (mean, log_variance), (x, noise, weight) = posterior, chunk
+            terms = bounds.elbo_of_posterior(model, mean, log_variance, x, noise, beta=weight)
             return -terms.elbo.mean(), terms
 
         x = model.likelihood.from_levels(batch.images)

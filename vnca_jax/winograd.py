@@ -3,6 +3,8 @@
 Y = A^T [(G w G^T) * (B^T d B)] A for each 2x2 tile of outputs and 4x4 tile d of inputs.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -31,12 +33,9 @@ def _times_b(even, odd, axis):
 def _transform_input(x, first=1):
     """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows; `first` is the axis of h."""
     phases = x.reshape(*x.shape[:first], x.shape[first] // 2, 2, x.shape[first + 1] // 2, 2, *x.shape[first + 2 :])
-    rows = _times_b(*_even_and_odd(phases, first + 1), first)
-    return _times_b(*_even_and_odd(rows, first + 3), first + 2)
-
-
-def _even_and_odd(phases, axis):
-    return [jax.lax.index_in_dim(phases, i, axis, keepdims=False) for i in (0, 1)]
+    phase = partial(jax.lax.index_in_dim, keepdims=False)
+    rows = _times_b(phase(phases, 0, first + 1), phase(phases, 1, first + 1), first)
+    return _times_b(phase(rows, 0, first + 3), phase(rows, 1, first + 3), first + 2)
 
 
 def _transform_output(m):
