@@ -19,16 +19,16 @@ class Published:
     """One number of the paper or the reproduction, digits as printed there, and which experiment makes it here."""
 
     experiment: str
-    """Module of experiments/, which may not exist yet."""
+    """Module of experiments/."""
     model: str
     data: str
     unit: Literal["nats", "bpd"]
     """nats: log p(x), higher is better. bpd: bits per dimension, lower is better."""
     paper: str | None
-    reproduction: tuple[str, ...]
     num_test_images: int
     source: str
     """Where the paper has it."""
+    reproduction: tuple[str, ...] = ()
     flags: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Flags over those of the experiment's paper preset."""
 
@@ -58,14 +58,12 @@ PUBLISHED = (
     Published(
         *("celeba_doubling", "doubling VNCA", "CelebA, 64x64", "bpd"),
         paper="4.42",
-        reproduction=(),
         num_test_images=CELEBA_TEST_IMAGES,
         source="Fig. 6",
     ),
     Published(
         *("celeba_doubling", "doubling VNCA, beta = 100", "CelebA, 64x64", "bpd"),
         paper="5.40",
-        reproduction=(),
         num_test_images=CELEBA_TEST_IMAGES,
         source="Fig. 7",
         flags={"beta": 100.0},
@@ -73,21 +71,18 @@ PUBLISHED = (
     Published(
         *("celeba_nondoubling", "non-doubling VNCA", "CelebA, 32x32", "bpd"),
         paper="5.03",
-        reproduction=(),
         num_test_images=CELEBA_TEST_IMAGES,
         source="text beside Fig. 10",
     ),
     Published(
         *("celeba_baseline", "convolutional baseline", "CelebA, 64x64", "bpd"),
         paper=None,
-        reproduction=(),
         num_test_images=CELEBA_TEST_IMAGES,
         source="appendix A.1, without a number",
     ),
     Published(
         *("emoji_doubling", "doubling VNCA", "Noto emoji, 64x64", "bpd"),
         paper="3.09",
-        reproduction=(),
         num_test_images=EMOJI_TEST_IMAGES,
         source="appendix A.4, Fig. 13",
     ),

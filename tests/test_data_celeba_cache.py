@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 from tiny_celeba import NAMES, ORDER, assert_holds, expected, write
+from torn_cache import tear_cache
 
 from vnca_jax import data
 from vnca_jax.data import celeba, image_cache
@@ -86,9 +87,7 @@ def test_other_images_are_never_taken(jpegs, tmp_path):
 def test_torn_cache_is_made_again(jpegs, tmp_path, tear):
     folder = write(tmp_path / "given", jpegs)
     data.load("celeba", data_dir=folder)
-    (path,) = (tmp_path / "cache").iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(tear(whole))
+    path, whole = tear_cache(tmp_path / "cache", tear)
     assert_holds(data.load("celeba", data_dir=folder), jpegs)
     assert path.read_bytes() == whole
 

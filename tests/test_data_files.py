@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tiny_binarized_mnist import WHERE, amat, assert_holds, put_tiny_in_place, sha256, write_files
+from torn_cache import tear_cache
 
 from vnca_jax import data
 from vnca_jax.data import binarized_mnist
@@ -119,9 +120,7 @@ TEARS = {
 def test_torn_cache_is_made_again(tiny, tmp_path, tear):
     folder = write_files(tmp_path / "given", tiny)
     data.load("binarized_mnist", data_dir=folder)
-    (cache,) = (tmp_path / "cache").iterdir()
-    whole = cache.read_bytes()
-    cache.write_bytes(tear(whole))
+    cache, whole = tear_cache(tmp_path / "cache", tear)
     with pytest.raises(InputError, match="downloads are switched off"):
         data.load("binarized_mnist", download=False)  # the torn cache alone is nothing
     assert_holds(data.load("binarized_mnist", data_dir=folder), tiny)

@@ -230,7 +230,8 @@ def test_evaluation_finds_the_run_and_agrees_with_it(machine, finished):
 @pytest.mark.slow
 def test_exploring_the_models_that_come_with_the_project(machine):
     working, outputs = machine.execute("explore", "fourth")
-    assert "DoublingVNCA, 6,000 updates on binarized_mnist" in printed(outputs)
+    results = json.loads((ROOT / "pretrained" / "mnist_doubling_small" / "results.json").read_text())
+    assert f"DoublingVNCA, {results['updates']:,} updates on binarized_mnist" in printed(outputs)
     assert len(shown(outputs, "image/png", working / "explore")) == 6
     growth, healing = shown(outputs, "image/gif", working / "explore")
     assert num_frames(growth) == 21  # a seed, and four steps before the first and after each of four doublings

@@ -159,11 +159,11 @@ def mean_over_chunks(
 ) -> tuple[Any, Any]:
     """The mean of `loss(model, posterior, chunk) -> value, per-example terms` over chunks of both, and all the terms.
 
-    The gradient with respect to the model is summed chunk by chunk while the value is computed, so that memory is set
-    by the chunk and not by the batch. `posterior` is what an encoder has found for the whole batch, whose weights are
-    read once. `chunk_size` is lowered until it divides the examples; None stands for what `remat.plan` finds to suit
-    the device, with the steps computed again where it says so. Only the value has a gradient, and only with respect to
-    the model and the posterior.
+    The gradient with respect to the model is summed chunk by chunk while the value is computed, so that the decoder's
+    memory is set by the chunk and not by the batch. `posterior` is what an encoder has found for the whole batch, whose
+    weights are read once. `chunk_size` is lowered until it divides the examples; None stands for what `remat.plan`
+    finds to suit the device, with the steps computed again where it says so. Only the value has a gradient, and only
+    with respect to the model and the posterior.
     """
     num_examples = len(jax.tree.leaves(examples)[0])
     examples = jax.lax.stop_gradient(examples)

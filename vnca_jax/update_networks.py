@@ -4,6 +4,7 @@ Each maps the cells to what is added to them, so a step stays z_t = z_{t-1} + u(
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -36,11 +37,7 @@ class ResidualUpdate(eqx.Module):
     out: conv.Dense
 
     def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
-        perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
-        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
-        self.blocks = pairs([conv.Dense(hidden_size, hidden_size, key=k) for k in block_keys])
-        out = conv.Dense(hidden_size, cell_size, key=out_key)
-        self.out = jax.tree.map(jnp.zeros_like, out)
+        self.perceive, self.blocks, self.out = residual_layers(conv.Dense, cell_size, hidden_size, num_blocks, key)
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         return self.out(through_blocks(self.blocks, self.perceive(cells)))
@@ -76,10 +73,8 @@ class NeighbourUpdate(eqx.Module):
     out: conv.Conv
 
     def __init__(self, cell_size: int, hidden_size: int, num_blocks: int, *, key: PRNGKeyArray):
-        perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
-        self.perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
-        self.blocks = pairs([conv.Conv(hidden_size, hidden_size, 3, padding=1, key=k) for k in block_keys])
-        self.out = jax.tree.map(jnp.zeros_like, conv.Conv(hidden_size, cell_size, 3, padding=1, key=out_key))
+        layer = partial(conv.Conv, kernel_size=3, padding=1)
+        self.perceive, self.blocks, self.out = residual_layers(layer, cell_size, hidden_size, num_blocks, key)
 
     def __call__(self, cells: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         return self.out(through_blocks(self.blocks, self.perceive(cells)))
@@ -143,6 +138,16 @@ class GRUUpdate(eqx.Module):
 
 
 Layer = TypeVar("Layer")
+
+
+def residual_layers(
+    layer: Callable[..., Layer], cell_size: int, hidden_size: int, num_blocks: int, key: PRNGKeyArray
+) -> tuple[conv.Conv, tuple[tuple[Layer, Layer], ...], Layer]:
+    """A 3x3 convolution, the layers of the blocks, and a last layer that starts at zero."""
+    perceive_key, out_key, *block_keys = jr.split(key, 2 + 2 * num_blocks)
+    perceive = conv.Conv(cell_size, hidden_size, 3, padding=1, key=perceive_key)
+    blocks = pairs([layer(hidden_size, hidden_size, key=k) for k in block_keys])
+    return perceive, blocks, jax.tree.map(jnp.zeros_like, layer(hidden_size, cell_size, key=out_key))
 
 
 def pairs(layers: list[Layer]) -> tuple[tuple[Layer, Layer], ...]:
