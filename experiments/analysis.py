@@ -23,6 +23,7 @@ from vnca_jax.checkpoint import import_model
 from vnca_jax.compute import choose
 from vnca_jax.data import Dataset
 from vnca_jax.errors import InputError
+from vnca_jax.models import VAE, VNCA, ConvVAE
 from vnca_jax.run_directory import check_name, claim
 from vnca_jax.text_table import aligned
 from vnca_jax.writing import write_json
@@ -132,15 +133,16 @@ class Analysis:
 
 
 @contextlib.contextmanager
-def start(experiment: str, config: Config) -> Iterator[Analysis]:
+def start(experiment: str, config: Config, *, automaton: type[VNCA] = VNCA) -> Iterator[Analysis]:
     """Loads the models, or trains them; claims the folder; lists the pictures at the end.
 
-    Raises InputError before anything is drawn if a checkpoint or the folder does not fit.
+    `automaton` is the kind of VNCA that the analysis is for. Raises InputError before anything is drawn if a checkpoint
+    or the folder does not fit.
     """
-    automata = _load("mnist_doubling", config.models.ckpt, config.run)
+    automata = _load("mnist_doubling", "ckpt", config, automaton)
     baselines = []
     if isinstance(config.models, AutomatonAndBaseline):
-        baselines = _load("mnist_baseline", config.models.baseline_ckpt, config.run)
+        baselines = _load("mnist_baseline", "baseline_ckpt", config, ConvVAE)
     names = {str(one.header.get("dataset")): one.path for one in (*automata, *baselines)}
     if len(names) > 1:
         found = " and ".join(f"{path} on {name}" for name, path in names.items())
@@ -155,7 +157,9 @@ def start(experiment: str, config: Config) -> Iterator[Analysis]:
         cli.print_pictures(analysis.drawn)
 
 
-def _load(experiment: str, given: Sequence[Path], run: RunConfig) -> list[Trained]:
+def _load(experiment: str, field: str, config: Config, kind: type[VAE]) -> list[Trained]:
+    """The models of a field, all of one kind; the experiment's, which is trained if need be, where none is given."""
+    given, run = getattr(config.models, field), config.run
     if not given:
         given = [run.out / experiment / run.preset]
         if not paths.exists(given[0] / "model.eqx"):
@@ -164,7 +168,14 @@ def _load(experiment: str, given: Sequence[Path], run: RunConfig) -> list[Traine
             preset = module.PRESETS[run.preset]
             wanted = dataclasses.replace(preset.run, preset=run.preset, out=run.out)
             module.main(dataclasses.replace(preset, run=wanted))
-    return [Trained(*import_model(path), path) for path in given]
+    found = [Trained(*import_model(path), path) for path in given]
+    for one in found:
+        if not isinstance(one.model, kind):
+            raise InputError(
+                f"`{field}` has {one.path}, a {type(one.model).__name__}, but must have a {kind.__name__}: give a run "
+                f"of experiments.{experiment}, for example."
+            )
+    return found
 
 
 def in_batches(function: Callable[..., Any], *arrays: Shaped[np.ndarray, "n ..."]) -> Any:

@@ -45,7 +45,7 @@ PRESETS: dict[cli.Preset, analysis.Config] = {
 
 def main(config: analysis.Config) -> None:
     """Grows, damages, measures and draws."""
-    with analysis.start("damage_during_growth", config) as run:
+    with analysis.start("damage_during_growth", config, automaton=DoublingVNCA) as run:
         rows, errors = [], {}
         named = [(f"vnca{i or ''}", one) for i, one in enumerate(run.automata)]
         named += [(f"baseline{i or ''}", one) for i, one in enumerate(run.baselines)]

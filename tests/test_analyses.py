@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_training import tiny_vnca
+from tiny_training import tiny_nondoubling, tiny_vnca
 
 from experiments import (
     analysis,
@@ -40,10 +40,11 @@ TWO_MODELS = (damage_during_growth, latent_space)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A VNCA and a baseline for the digits, untrained."""
+    """A VNCA of each kind and a baseline for the digits, untrained."""
     folder = tmp_path_factory.mktemp("models")
     baseline = ConvVAE(image_size=8, latent_size=4, encoder_width=2, encoder_depth=1, key=jr.key(0))
-    for name, model in {"vnca": tiny_vnca(num_doublings=2), "baseline": baseline}.items():
+    made = {"vnca": tiny_vnca(num_doublings=2), "baseline": baseline, "nondoubling": tiny_nondoubling()}
+    for name, model in made.items():
         export_model(folder / f"{name}.eqx", model, dataset="digits", step=0, experiment=name)
     export_model(folder / "other.eqx", baseline, dataset="binarized_mnist", step=0, experiment="baseline")
     return folder
@@ -100,6 +101,20 @@ def test_the_numbers_that_are_printed_are_those_that_are_saved(models, tmp_path,
         (latent_space, ["--perplexity", "200"], "--perplexity is 200.0, but must be above 1 and below"),
         (latent_space, ["--ckpt", "MODELS/vnca.eqx", "--baseline-ckpt", "MODELS/other.eqx"], "different data"),
         (cell_channels, ["--ckpt", "MODELS/vnca.eqx", "--out", "/proc/runs"], "/proc/runs"),
+        *[
+            (module, ["--ckpt", "MODELS/baseline.eqx"], "baseline.eqx, a ConvVAE, but must have a VNCA: give a run of")
+            for module in (cell_channels, latent_space, linear_probe)
+        ],
+        (
+            damage_during_growth,
+            ["--ckpt", "MODELS/nondoubling.eqx"],
+            "a NonDoublingVNCA, but must have a DoublingVNCA:",
+        ),
+        (
+            latent_space,
+            ["--ckpt", "MODELS/vnca.eqx", "--baseline-ckpt", "MODELS/vnca.eqx"],
+            "--baseline-ckpt has MODELS/vnca.eqx, a DoublingVNCA, but must have a ConvVAE: give a run of",
+        ),
     ],
 )
 def test_refusals(module, args, sentence, models, tmp_path, monkeypatch, capsys):
@@ -108,7 +123,7 @@ def test_refusals(module, args, sentence, models, tmp_path, monkeypatch, capsys)
         run(module, monkeypatch, "--out", tmp_path, *args)
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert sentence in said.replace("\n", " ") and "Traceback" not in said
+    assert sentence.replace("MODELS", str(models)) in said.replace("\n", " ") and "Traceback" not in said
 
 
 def test_without_a_checkpoint_the_preset_is_trained_once(tmp_path, monkeypatch, capsys):
