@@ -136,18 +136,24 @@ class Analysis:
 def start(experiment: str, config: Config, *, automaton: type[VNCA] = VNCA) -> Iterator[Analysis]:
     """Loads the models, or trains them; claims the folder; lists the pictures at the end.
 
-    `automaton` is the kind of VNCA that the analysis is for. Raises InputError before anything is drawn if a checkpoint
-    or the folder does not fit.
+    `automaton` is the kind of VNCA that the analysis is for. Raises InputError before anything is trained or drawn if a
+    checkpoint does not fit, and before anything is drawn if the folder does not.
     """
-    automata = _load("mnist_doubling", "ckpt", config, automaton)
-    baselines = []
+    fields: dict[str, tuple[str, type[VAE]]] = {"mnist_doubling": ("ckpt", automaton)}
     if isinstance(config.models, AutomatonAndBaseline):
-        baselines = _load("mnist_baseline", "baseline_ckpt", config, ConvVAE)
-    names = {str(one.header.get("dataset")): one.path for one in (*automata, *baselines)}
-    if len(names) > 1:
-        found = " and ".join(f"{path} on {name}" for name, path in names.items())
-        raise InputError(f"The models were trained on different data, {found}; choose models of one dataset.")
-    [name] = names
+        fields["mnist_baseline"] = "baseline_ckpt", ConvVAE
+    found = {name: _load(field, _paths(name, field, config), kind) for name, (field, kind) in fields.items()}
+    datasets = {str(one.header.get("dataset")): str(one.path) for models in found.values() for one in models}
+    for name in (name for name, models in found.items() if not models):
+        preset = _preset(name, config)
+        datasets.setdefault(preset.data.dataset, f"experiments.{name} --preset {config.run.preset}, yet to be trained,")
+    if len(datasets) > 1:
+        models = " and ".join(f"{where} on {name}" for name, where in datasets.items())
+        raise InputError(f"The models are of different data, {models}; choose models of one dataset.")
+    for name, (field, kind) in fields.items():
+        found[name] = found[name] or _load(field, [_train(name, config)], kind)
+    automata, baselines = found["mnist_doubling"], found.get("mnist_baseline", [])
+    [name] = datasets
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
     with claim(directory):
         analysis = Analysis(experiment, directory, config, automata, baselines, name)
@@ -157,23 +163,35 @@ def start(experiment: str, config: Config, *, automaton: type[VNCA] = VNCA) -> I
         cli.print_pictures(analysis.drawn)
 
 
-def _load(experiment: str, field: str, config: Config, kind: type[VAE]) -> list[Trained]:
-    """The models of a field, all of one kind; the experiment's, which is trained if need be, where none is given."""
-    given, run = getattr(config.models, field), config.run
-    if not given:
-        given = [run.out / experiment / run.preset]
-        if not paths.exists(given[0] / "model.eqx"):
-            print(f"No checkpoint was given and {given[0]} holds no model: training it first.")
-            module = importlib.import_module(f"experiments.{experiment}")
-            preset = module.PRESETS[run.preset]
-            wanted = dataclasses.replace(preset.run, preset=run.preset, out=run.out)
-            module.main(dataclasses.replace(preset, run=wanted))
+def _preset(experiment: str, config: Config) -> cli.Config:
+    """What is trained where no model is given."""
+    return importlib.import_module(f"experiments.{experiment}").PRESETS[config.run.preset]
+
+
+def _paths(experiment: str, field: str, config: Config) -> Sequence[Path]:
+    """The models of a field; where none is given, the experiment's among the runs; none where it has to be trained."""
+    trained = config.run.out / experiment / config.run.preset
+    return getattr(config.models, field) or ([trained] if paths.exists(trained / "model.eqx") else [])
+
+
+def _train(experiment: str, config: Config) -> Path:
+    """Trains the experiment's preset; its run directory."""
+    run, preset = config.run, _preset(experiment, config)
+    directory = run.out / experiment / run.preset
+    print(f"No checkpoint was given and {directory} holds no model: training it first.")
+    wanted = dataclasses.replace(preset.run, preset=run.preset, out=run.out)
+    importlib.import_module(f"experiments.{experiment}").main(dataclasses.replace(preset, run=wanted))
+    return directory
+
+
+def _load(field: str, given: Sequence[Path], kind: type[VAE]) -> list[Trained]:
+    """The models of a field; raises InputError unless all are of one kind."""
     found = [Trained(*import_model(path), path) for path in given]
     for one in found:
         if not isinstance(one.model, kind):
             raise InputError(
                 f"`{field}` has {one.path}, a {type(one.model).__name__}, but must have a {kind.__name__}: give a run "
-                f"of experiments.{experiment}, for example."
+                f"of experiments.{'mnist_baseline' if kind is ConvVAE else 'mnist_doubling'}, for example."
             )
     return found
 

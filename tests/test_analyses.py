@@ -100,6 +100,11 @@ def test_the_numbers_that_are_printed_are_those_that_are_saved(models, tmp_path,
         (latent_space, ["--num-draws", "1"], "--num-draws is 1, but must be at least 2."),
         (latent_space, ["--perplexity", "200"], "--perplexity is 200.0, but must be above 1 and below"),
         (latent_space, ["--ckpt", "MODELS/vnca.eqx", "--baseline-ckpt", "MODELS/other.eqx"], "different data"),
+        (
+            latent_space,
+            ["--baseline-ckpt", "MODELS/other.eqx"],
+            "and experiments.mnist_doubling --preset cpu, yet to be trained, on digits; choose models of one dataset.",
+        ),
         (cell_channels, ["--ckpt", "MODELS/vnca.eqx", "--out", "/proc/runs"], "/proc/runs"),
         *[
             (module, ["--ckpt", "MODELS/baseline.eqx"], "baseline.eqx, a ConvVAE, but must have a VNCA: give a run of")
