@@ -95,7 +95,7 @@ def convert(graph: Graph) -> bytes:
 
     Raises InputError if jax2onnx is not installed.
     """
-    with _jax2onnx_silenced():
+    with _silenced():
         try:
             from jax2onnx import to_onnx
             from onnx import TensorProto, checker, helper, numpy_helper  # pyright: ignore (the package, not this file)
@@ -128,15 +128,16 @@ def convert(graph: Graph) -> bytes:
 
 
 @contextlib.contextmanager
-def _jax2onnx_silenced() -> Iterator[None]:
-    """Without what jax2onnx says about those of its own plugins that do not load; none of ours needs them."""
-    logger = logging.getLogger("jax2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+def _silenced() -> Iterator[None]:
+    """Without what the converter says of plugins that do not load, and of inner values whose types it leaves out."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("jax2onnx", "onnx_ir"))}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def rounded(model: Any) -> tuple[Any, Storage]:
