@@ -96,7 +96,8 @@ class DiscretizedLogisticMixture(eqx.Module):
 
         zeros = jnp.zeros_like(mixture.mean)
         total, _ = jax.lax.scan(add_draw, zeros, jnp.asarray(_lattice_noise(), zeros.dtype), unroll=8)
-        return _from_middle((jnp.exp(mixture.log_weight)[..., None] * total / LATTICE_SIZE).sum(axis=-2))
+        mean = (jnp.exp(mixture.log_weight)[..., None] * total / LATTICE_SIZE).sum(axis=-2)
+        return jnp.clip(_from_middle(mean), 0, 1)  # the weights add up to one but for rounding
 
     def pixel_error(
         self, outputs: Float[Array, "*batch h w outputs"], x: Float[Array, "*batch h w 3"]
