@@ -14,7 +14,7 @@ from vnca_jax import data
 from vnca_jax.data import emoji, emoji_font, emoji_names
 from vnca_jax.errors import InputError
 
-WAVE, GRIN, ROCKET, FOX, SMIRK, RUN, LETTER = 0x1F44B, 0x1F600, 0x1F680, 0x1F98A, 0x1F60F, 0x1F3C3, 0x1F1E6
+WAVE, GRIN, ROCKET, FOX, HUSHED, RUN, LETTER = 0x1F44B, 0x1F600, 0x1F680, 0x1F98A, 0x1F62F, 0x1F3C3, 0x1F1E6
 LIGHT, DARK, PRIVATE = 0x1F3FB, 0x1F3FF, 0xFE82C
 FEMALE, JOINER, KEYCAP, ONE = 0x2640, 0x200D, 0x20E3, 0x31
 
@@ -23,7 +23,7 @@ CHARACTERS = {
     GRIN: "grin",
     ROCKET: "rocket",
     FOX: "fox",
-    SMIRK: "smirk",
+    HUSHED: "hushed",
     RUN: "run",
     LETTER: "letter",
     LIGHT: "light",
@@ -52,7 +52,7 @@ EMOJIS = {
     "wave_light": (WAVE, LIGHT),
     "wave_dark": (WAVE, DARK),
     "grin": (GRIN,),
-    "smirk": (SMIRK,),
+    "hushed": (HUSHED,),
     "rocket": (ROCKET,),
     "fox": (FOX,),
 }
@@ -61,7 +61,7 @@ BASES = [
     ("1f3c3", ["run_dark_woman", "run"]),
     ("1f44b", ["wave", "wave_light", "wave_dark"]),
     ("1f600", ["grin"]),
-    ("1f60f", ["smirk"]),
+    ("1f62f", ["hushed"]),
     ("1f680", ["rocket"]),
     ("1f98a", ["fox"]),
     ("31_20e3", ["keyone"]),
@@ -108,9 +108,12 @@ def write_pngs(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
     return folder
 
 
-def expected(pictures: dict[str, np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test images in the order of BASES: on white, in small, split by SHA-256."""
-    sides = ([], [])
+def expected(pictures: dict[str, np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Training and test images in the order of BASES: on white, in small, split by SHA-256, the validation images last.
+
+    And the number of these.
+    """
+    train, validation, test = [], [], []
     for base, glyphs in BASES:
         share = int(hashlib.sha256(base.encode()).hexdigest(), 16) / 2**256
         for glyph in glyphs:
@@ -118,14 +121,15 @@ def expected(pictures: dict[str, np.ndarray], size: int) -> tuple[np.ndarray, np
                 continue
             colour, alpha = np.split(pictures[glyph][:, 4:132].astype(int), [3], axis=2)
             on_white = np.floor((colour * alpha + 255 * (255 - alpha)) / 255 + 0.5)
-            sides[share < 0.2].append(resized(on_white, size))
-    return np.stack(sides[False]), np.stack(sides[True])
+            (test if share < 0.2 else validation if share < 0.28 else train).append(resized(on_white, size))
+    return np.stack(train + validation), np.stack(test), len(validation)
 
 
 def assert_holds(dataset: data.Dataset, pictures: dict[str, np.ndarray], size: int = 64) -> None:
     assert dataset.name == "emoji" and dataset.train.dtype == dataset.test.dtype == np.uint8
-    for images, wanted in zip((dataset.train, dataset.test), expected(pictures, size), strict=True):
-        assert np.array_equal(images, wanted)
+    train, test, num_validation = expected(pictures, size)
+    assert np.array_equal(dataset.train, train) and np.array_equal(dataset.test, test)
+    assert dataset.num_validation == num_validation
 
 
 def test_font(font, pictures, tmp_path, capsys):
@@ -152,7 +156,7 @@ def test_font_and_files_are_split_alike(font, pictures, tmp_path):
 
 
 def test_duplicates_are_left_out(pictures, tmp_path):
-    twice = pictures | {"smirk": pictures["grin"], "wave_dark": pictures["wave_light"]}
+    twice = pictures | {"hushed": pictures["grin"], "wave_dark": pictures["wave_light"]}
     dataset = data.load("emoji", size=32, data_dir=write_pngs(tmp_path / "given", twice))
     images = [image.tobytes() for image in (*dataset.train, *dataset.test)]
     assert len(images) == len(set(images)) == 8
@@ -243,18 +247,18 @@ def test_noto_color_emoji(tmp_path, monkeypatch):
     if files[0].name != emoji.FONT_FILE:
         pytest.skip(f"{files[0].parent} holds PNG files, and this test is about the font")
     pictures = emoji_font.pictures(files[0])
-    groups: dict[bool, set[str]] = {False: set(), True: set()}
+    groups: dict[str, set[str]] = {side: set() for side in ("train", "validation", "test")}
     for codes, _ in pictures:
         text = "".join(chr(code) for code in codes if not 0x1F3FB <= code <= 0x1F3FF)
         if emoji_names.is_emoji(codes):
-            groups[emoji.is_test(emoji_names.base_name(codes))].add(str(sorted(text.split("\u200d"))))
-    assert groups[False].isdisjoint(groups[True]) and len(groups[True]) > 300
+            groups[emoji.side(emoji_names.base_name(codes))].add(str(sorted(text.split("\u200d"))))
+    assert sum(map(len, groups.values())) == len(set.union(*groups.values())) and len(groups["test"]) > 300
     dataset = data.load("emoji", size=32, data_dir=files[0].parent)
     images = [image.tobytes() for image in (*dataset.train, *dataset.test)]
     assert len(images) == len(set(images)) > 3000
     assert 0.15 < len(dataset.test) / len(images) < 0.25
     if os.path.getsize(files[0]) == DEBIAN_12_BYTES:
-        assert (len(dataset.train), len(dataset.test)) == DEBIAN_12_COUNTS
+        assert (len(dataset.train), dataset.num_validation, len(dataset.test)) == DEBIAN_12_COUNTS
 
 
-DEBIAN_12_BYTES, DEBIAN_12_COUNTS = 10_980_856, (3044, 823)  # version 2.042
+DEBIAN_12_BYTES, DEBIAN_12_COUNTS = 10_980_856, (3044, 503, 823)  # version 2.042

@@ -3,7 +3,7 @@
 The paper has 2,656 emojis, 531 of them (20 %) for testing, and does not say which. Here it is all that the font draws,
 skin tones included, less what is no emoji (`emoji_names.is_emoji`), is empty, or looks exactly like another one. All
 variants of one emoji, by skin tone, gender or direction, are on one side of the split, so that none of the test images
-has a near copy among the training images.
+has a near copy among the training images. A tenth of the training images' names are those of the validation images.
 """
 
 import fnmatch
@@ -13,6 +13,7 @@ import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,7 +27,7 @@ from vnca_jax.errors import InputError
 
 NAME = "emoji"
 SIZES = (64, 32)
-TEST_SHARE = 0.2
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.08
 PAPER_COUNT, PAPER_TEST_COUNT = 2656, 531
 FONT_FILE = "NotoColorEmoji.ttf"
 SYSTEM_FONTS = Path("/usr/share/fonts")
@@ -66,27 +67,32 @@ def load(*, size: int = 64, data_dir: Path | None = None, cache_dir: Path | None
 def make_dataset(pictures: list[tuple[CodePoints, bytes]], size: int, where: str) -> Dataset:
     """The images of those PNG files that are emojis, in the order of their base names, split by these.
 
-    Raises InputError where a file is broken, and where one side of the split would be empty.
+    The validation images are the last of the training images. Raises InputError where a file is broken, and where one
+    side of the split would be empty.
     """
     chosen = sorted(
         (emoji_names.base_name(codes), codes, content) for codes, content in pictures if emoji_names.is_emoji(codes)
     )
     with ThreadPoolExecutor(parallel.allowed_cores()) as threads:
         images = threads.map(lambda picture: _drawn(picture[2], size, picture[1], where), chosen)
-        sides: dict[bool, list] = {False: [], True: []}
+        sides: dict[str, list] = {"train": [], "validation": [], "test": []}
         seen = set()
         for (base, _, _), image in zip(chosen, images, strict=True):
             if image is not None and image.tobytes() not in seen:
                 seen.add(image.tobytes())
-                sides[is_test(base)].append(image)
-    if not sides[False] or not sides[True]:
+                sides[side(base)].append(image)
+    train = sides["train"] + sides["validation"]
+    if not train or not sides["test"]:
         raise InputError(f"{where} holds {len(seen)} emojis, too few to split into training and test images.")
-    return Dataset(NAME, train=np.stack(sides[False]), test=np.stack(sides[True]))
+    return Dataset(NAME, np.stack(train), np.stack(sides["test"]), num_validation=len(sides["validation"]))
 
 
-def is_test(base_name: str) -> bool:
-    """Whether the emojis of this base name are test images: where the SHA-256 of the name is in its lowest fifth."""
-    return int.from_bytes(hashlib.sha256(base_name.encode()).digest()) < TEST_SHARE * 2**256
+def side(base_name: str) -> Literal["test", "validation", "train"]:
+    """Where the emojis of this base name are: in the test set if the SHA-256 of the name is in its lowest fifth, among
+    the validation images if it is in the next 8 %, a tenth of the rest.
+    """
+    place = int.from_bytes(hashlib.sha256(base_name.encode()).digest()) / 2**256
+    return "test" if place < TEST_SHARE else "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
 
 
 def on_white(content: bytes, size: int) -> UInt8[np.ndarray, "h w 3"] | None:
@@ -145,22 +151,22 @@ def _read_pngs(files: list[Path]) -> list[tuple[CodePoints, bytes]]:
     return [(codes, paths.read_bytes(path)) for path in files if (codes := emoji_names.from_file_name(path))]
 
 
-# The cache: the numbers of training and test images, their pixels
+# The cache: the numbers of training images, of validation images among them, and of test images, their pixels
 
-CACHE_MARK = b"vnca_jax emoji 1\n"
-CACHE_COUNTS = struct.Struct("<2I")
+CACHE_MARK = b"vnca_jax emoji 2\n"
+CACHE_COUNTS = struct.Struct("<3I")
 
 
 def _read_cache(path: Path, size: int, digest: bytes) -> Dataset | None:
     content = cache.read(path, CACHE_MARK + digest)
     if content is None:
         return None
-    num_train, _ = CACHE_COUNTS.unpack_from(content)
+    num_train, num_validation, _ = CACHE_COUNTS.unpack_from(content)
     images = np.frombuffer(content, np.uint8, offset=CACHE_COUNTS.size).reshape(-1, size, size, 3)
-    return Dataset(NAME, train=images[:num_train], test=images[num_train:])
+    return Dataset(NAME, images[:num_train], images[num_train:], num_validation=num_validation)
 
 
 def _write_cache(path: Path, dataset: Dataset, digest: bytes) -> None:
     """Keep the dataset for the next time; a folder that cannot be written leaves the load without a cache."""
-    counts = CACHE_COUNTS.pack(len(dataset.train), len(dataset.test))
+    counts = CACHE_COUNTS.pack(len(dataset.train), dataset.num_validation, len(dataset.test))
     cache.write(path, CACHE_MARK + digest, counts + dataset.train.tobytes() + dataset.test.tobytes())
