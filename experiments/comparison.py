@@ -25,7 +25,7 @@ SILENT = frozenset(
 )
 WORDS = {
     "steps-per-doubling": "M = {}",
-    "num-doublings": "K = {}",
+    "num-mixtures": "L = {}",
     "num-steps": "T = {}",
     "pool-size": "P = {:,}",
     "beta": "beta = {}",
@@ -223,6 +223,10 @@ def _in_words(name, found):
     value = found[name]
     if name == "cooldown-updates" and not value:
         return "a constant learning rate"
+    if name == "num-doublings":
+        return f"K = {value} and so {2 ** (value + 1)}x{2 ** (value + 1)} pixels"
+    if name == "one-per-scale":
+        return "an update network for each scale" if value else "one update network for all scales"
     if name == "hold-out":
         return "no validation images in training" if value else "validation images in training"
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -16,7 +16,7 @@ def markdown(comparison: Comparison) -> str:
     lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
         "\n\nBounds (IWELBO, K = 128) in nats, higher is better, or in bits per dimension (bpd), lower is better.\n"
-        "Reduced: a smaller model, fewer updates or fewer test images than the paper's.\n"
+        "Reduced: a smaller model, smaller images, fewer updates or fewer test images than the paper's.\n"
     )
 
 

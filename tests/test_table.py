@@ -94,6 +94,11 @@ LABELS = [
     ("mnist_doubling", {"learning_rate": 0.002, "batch_size": 64}, ["batch size 64", "learning rate 0.002"]),
     ("mnist_doubling", {"cooldown_updates": 2400}, ["the last 2,400 with a falling learning rate"]),
     ("mnist_doubling", {"num_samples": 16}, ["16 samples"]),
+    (
+        "mnist_doubling",
+        {"num_doublings": 3, "num_mixtures": 4, "one_per_scale": True},
+        ["K = 3 and so 16x16 pixels", "L = 4", "an update network for each scale"],
+    ),
     ("mnist_doubling", {"unheard_of": "yes"}, ["unheard of yes"]),
     ("mnist_nondoubling", {"num_steps": 36, "beta": 0.5}, ["T = 36", "beta = 0.5"]),
     ("mnist_nondoubling", {"pool_size": 2048}, ["P = 2,048"]),

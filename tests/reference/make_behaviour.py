@@ -3,7 +3,7 @@
     JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=8 python tests/reference/make_behaviour.py
 
 The losses of the first 20 updates of three small models on the digits, on 1 and on 8 devices, and the terms of the
-bounds of the models that come with the project on 16 images: digits of scikit-learn enlarged to 28x28 pixels.
+bounds of the models that come with the project on 16 images: digits of scikit-learn, enlarged, in colour for colours.
 """
 
 import json
@@ -17,15 +17,18 @@ import numpy as np
 NUM_UPDATES = 20
 NUM_SAMPLES = 8
 FILE = Path(__file__).with_name("behaviour.json")
-PRETRAINED = ("mnist_doubling_small", "mnist_nondoubling_small", "mnist_baseline_small")
+PRETRAINED = ("mnist_doubling_small", "mnist_nondoubling_small", "mnist_baseline_small", "emoji_doubling_small")
 
 
-def enlarged_digits():
-    """16 test digits of 8x8 pixels, each pixel three wide and high, with a border of two: 28x28 pixels, 0 or 1."""
+def enlarged_digits(image_size, channels):
+    """16 test digits, each of the 8x8 pixels 3 wide and high, 0 or 1, with a border; or in colour 4, without one."""
     from vnca_jax import data
 
-    images = data.load("digits").some_test_images(16)
-    return np.pad(images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    name, times = ("digits", 3) if channels == 1 else ("coloured_digits", 4)
+    images = data.load(name).some_test_images(16)
+    border = (image_size - 8 * times) // 2
+    images = images.repeat(times, axis=1).repeat(times, axis=2)
+    return np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
 
 
 def losses(name, num_devices):
@@ -66,9 +69,8 @@ def bounds(name):
     from vnca_jax import make_mesh, pretrained
     from vnca_jax.eval import evaluate
 
-    model, images = pretrained(name), enlarged_digits()
-    border = (model.image_size - 28) // 2
-    images = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
+    model = pretrained(name)
+    images = enlarged_digits(model.image_size, model.image_channels)
     found = evaluate(model, images, num_samples=NUM_SAMPLES, seed=0, mesh=make_mesh(1))
     return {term: mean for term, (mean, _) in found.terms.items()}
 
