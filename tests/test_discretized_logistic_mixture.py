@@ -271,18 +271,6 @@ def test_mean_against_sums_over_all_colours():
     assert ((found >= 0) & (found <= 1)).all()
 
 
-def test_the_mean_is_never_above_one():
-    """Of white pixels from four components, whose weights add up to more than one by rounding at some of them."""
-    parameters = np.zeros((1000, 40), np.float32)
-    parameters[:, :4] = np.random.default_rng(4).normal(size=(1000, 4))
-    components = parameters[:, 4:].reshape(1000, 4, 3, 3)  # of which each has means, log-scales and coefficients
-    components[:, :, 0], components[:, :, 1] = 2, -7
-    weights = np.asarray(jnp.exp(jax.nn.log_softmax(jnp.asarray(parameters[:, :4])))).sum(axis=-1)
-    assert weights.max() > 1
-    found = mean(DiscretizedLogisticMixture(4), parameters[:, None, None])
-    assert found.max() == 1 and found.min() > 1 - 1e-6
-
-
 def test_levels_and_bits():
     """Levels come back from x exactly; a uniform choice among 256 levels costs 8 bits a dimension."""
     x = DiscretizedLogisticMixture(1).from_levels(jnp.arange(256, dtype=jnp.uint8).repeat(3).reshape(16, 16, 3))
