@@ -142,7 +142,7 @@ def start(experiment: str, config: Config, *, automaton: type[VNCA] = VNCA) -> I
     fields: dict[str, tuple[str, type[VAE]]] = {"mnist_doubling": ("ckpt", automaton)}
     if isinstance(config.models, AutomatonAndBaseline):
         fields["mnist_baseline"] = "baseline_ckpt", ConvVAE
-    found = {name: _load(field, _paths(name, field, config), kind) for name, (field, kind) in fields.items()}
+    found = {name: _load(name, field, _paths(name, field, config), kind) for name, (field, kind) in fields.items()}
     datasets = {str(one.header.get("dataset")): str(one.path) for models in found.values() for one in models}
     for name in (name for name, models in found.items() if not models):
         preset = _preset(name, config)
@@ -151,7 +151,7 @@ def start(experiment: str, config: Config, *, automaton: type[VNCA] = VNCA) -> I
         models = " and ".join(f"{where} on {name}" for name, where in datasets.items())
         raise InputError(f"The models are of different data, {models}; choose models of one dataset.")
     for name, (field, kind) in fields.items():
-        found[name] = found[name] or _load(field, [_train(name, config)], kind)
+        found[name] = found[name] or _load(name, field, [_train(name, config)], kind)
     automata, baselines = found["mnist_doubling"], found.get("mnist_baseline", [])
     [name] = datasets
     directory = config.run.out / experiment / (config.run.name or config.run.preset)
@@ -184,14 +184,14 @@ def _train(experiment: str, config: Config) -> Path:
     return directory
 
 
-def _load(field: str, given: Sequence[Path], kind: type[VAE]) -> list[Trained]:
-    """The models of a field; raises InputError unless all are of one kind."""
+def _load(experiment: str, field: str, given: Sequence[Path], kind: type[VAE]) -> list[Trained]:
+    """The models of a field; raises InputError unless all are of the kind that the experiment trains."""
     found = [Trained(*import_model(path), path) for path in given]
     for one in found:
         if not isinstance(one.model, kind):
             raise InputError(
                 f"`{field}` has {one.path}, a {type(one.model).__name__}, but must have a {kind.__name__}: give a run "
-                f"of experiments.{'mnist_baseline' if kind is ConvVAE else 'mnist_doubling'}, for example."
+                f"of experiments.{experiment}, for example."
             )
     return found
 

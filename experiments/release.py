@@ -9,13 +9,12 @@ where the mean differs by more than 0.01 nats, or for colours by more than 0.000
 import dataclasses
 import hashlib
 import json
-import math
 import shutil
 from pathlib import Path
 
 import tyro
 
-from vnca_jax import backend, compute, data, parallel, paths, pretrained_models
+from vnca_jax import backend, bounds, compute, data, parallel, paths, pretrained_models
 from vnca_jax.checkpoint import export_model, import_model
 from vnca_jax.compilation import keep_compiled
 from vnca_jax.errors import InputError, reported
@@ -62,7 +61,8 @@ def main(options: Options) -> None:
         evaluate(one, images, num_samples=options.num_samples, seed=0, mesh=mesh).terms["iwelbo"][0]
         for one in (model, rounded)
     )
-    change, tolerance = after - before, tolerance_nats(images.shape[1:])
+    _, height, width, channels = images.shape
+    change, tolerance = after - before, tolerance_nats((height, width, channels))
     print(f"IWELBO of {len(images)} images: {before:.4f} nats, rounded {after:.4f}")
     if abs(change) > tolerance:
         shutil.rmtree(folder)
@@ -77,10 +77,10 @@ def main(options: Options) -> None:
     print(f"{folder}: {(folder / 'model.eqx').stat().st_size:,} bytes")
 
 
-def tolerance_nats(image_shape: tuple[int, ...]) -> float:
+def tolerance_nats(image_shape: tuple[int, int, int]) -> float:
     """How far the bound of an image `(h, w, channels)` may move: the last digit that is shown of it, in nats."""
     colours = image_shape[-1] > 1
-    return TOLERANCE_BITS * math.log(2) * math.prod(image_shape) if colours else TOLERANCE_NATS
+    return TOLERANCE_BITS / -bounds.bits_per_dimension(1.0, image_shape) if colours else TOLERANCE_NATS
 
 
 if __name__ == "__main__":
