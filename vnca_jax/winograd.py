@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -16,26 +17,48 @@ def transform_kernel(weight: Float[Array, "3 3 c_in c_out"]) -> Float[Array, "4 
     return jnp.einsum("ai,bj,ijkl->bakl", g, g, weight, precision="highest")
 
 
-def _shift(x, axis, by):
-    """`x` moved by one place along `axis`, a zero moving in."""
-    pad = [(0, 0)] * x.ndim
-    pad[axis] = (1, 0) if by > 0 else (0, 1)
-    start = 0 if by > 0 else 1
-    return jax.lax.slice_in_dim(jnp.pad(x, pad), start, start + x.shape[axis], axis=axis)
+def _phases(x):
+    """Even and odd rows and columns, each in one piece: `(n, h, w, c)` to `(2, 2, n, h/2, w/2, c)`, rows first.
+
+    So sums over tiles run through whole rows: a loop over few channels is one that XLA's CPU compiler makes no vectors
+    of, since it writes the loop out first.
+    """
+    phase = partial(jax.lax.slice, x, limit_indices=x.shape, strides=(1, 2, 2, 1))
+    return jnp.stack([jnp.stack([phase((0, i, j, 0)) for j in (0, 1)]) for i in (0, 1)])
 
 
-def _times_b(even, odd, axis):
-    """B^T d along one axis, stacked; a tile's inputs: the odd cell before it, its even and odd cell, the even after."""
-    d0, d1, d2, d3 = _shift(odd, axis, 1), even, odd, _shift(even, axis, -1)
+def _times_b(d0, d1, d2, d3):
+    """B^T d along one axis, stacked; a tile's inputs are the odd cell before it, its even and odd, the even after."""
     return jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
 
 
-def _transform_input(x, first=1):
-    """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows; `first` is the axis of h."""
-    phases = x.reshape(*x.shape[:first], x.shape[first] // 2, 2, x.shape[first + 1] // 2, 2, *x.shape[first + 2 :])
-    phase = partial(jax.lax.index_in_dim, keepdims=False)
-    rows = _times_b(phase(phases, 0, first + 1), phase(phases, 1, first + 1), first)
-    return _times_b(phase(rows, 0, first + 3), phase(rows, 1, first + 3), first + 2)
+def _transform_input(x):
+    """V = B^T d B: `(n, h, w, c)` to `(4, 4, n, h/2, w/2, c)`, columns before rows."""
+    n, h, w, c = x.shape
+    padded = _phases(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+    odd, even = padded.reshape(2, 2, n, h // 2 + 1, (w // 2 + 1) * c)  # the first row and column are a border's zeros
+    rows = _times_b(odd[:, :, :-1], even[:, :, :-1], odd[:, :, 1:], even[:, :, 1:])
+    odd, even = rows[:, 0], rows[:, 1]
+    return _times_b(odd[..., :-c], even[..., :-c], odd[..., c:], even[..., c:]).reshape(4, 4, n, h // 2, w // 2, c)
+
+
+def _transform_input_channels_first(x):
+    """The same V as `(4, 4, c, n, h/2, w/2)`, a channel's tiles in one row."""
+    n, h, w, c = x.shape
+    width, num_tiles = w // 2, (h // 2) * (w // 2)
+    tiles = _phases(jnp.moveaxis(x, -1, 0).reshape(c * n, h, w, 1)).reshape(2, 2, c, n, num_tiles)
+    even, odd = jnp.pad(tiles, ((0, 0),) * 4 + ((width + 1, width + 1),))  # a row of zeros, and a tile of the next
+
+    def at(tiles, start, size):
+        return jax.lax.slice_in_dim(tiles, start, start + size, axis=tiles.ndim - 1)
+
+    row, more = partial(at, size=num_tiles + 2), 2 * width
+    rows = _times_b(row(odd, 0), row(even, width), row(odd, width), row(even, more))
+    even, odd = rows[:, 0], rows[:, 1]
+    column, cell = np.arange(num_tiles) % width, partial(at, size=num_tiles)
+    before = jnp.where(column > 0, cell(odd, 0), 0)
+    after = jnp.where(column < width - 1, cell(even, 2), 0)
+    return _times_b(before, cell(even, 1), cell(odd, 1), after).reshape(4, 4, c, n, h // 2, width)
 
 
 def _transform_output(m):
@@ -57,9 +80,8 @@ def _transform_output_transposed(dy):
         return jnp.stack([y0, y0 + y1, y0 - y1, -y1])
 
     n, h, w, c = dy.shape
-    phases = dy.reshape(n, h // 2, 2, w // 2, 2, c)
-    rows = times_a_transposed(phases[:, :, 0], phases[:, :, 1])
-    return times_a_transposed(rows[..., 0, :], rows[..., 1, :])
+    rows = times_a_transposed(*_phases(dy).reshape(2, 2, -1))
+    return times_a_transposed(rows[:, 0], rows[:, 1]).reshape(4, 4, n, h // 2, w // 2, c)
 
 
 @jax.custom_vjp
@@ -75,7 +97,7 @@ def _forward(x, transformed):
 def _backward(residuals, dy):
     x, transformed = residuals
     dm = _transform_output_transposed(dy)
-    v = _transform_input(jnp.moveaxis(x, -1, 0), first=2)  # channels first, as a dot over all tiles wants its factor
+    v = _transform_input_channels_first(x)  # as a dot over all tiles wants its factor
     du = jnp.einsum("jicnhw,jinhwd->jicd", v, dm)
     input_vjp = jax.linear_transpose(_transform_input, x)
     return *input_vjp(jnp.einsum("jinhwd,jicd->jinhwc", dm, transformed)), du
