@@ -195,10 +195,19 @@ def test_winograd_commutes_with_translation():
 
 
 def test_elu():
+    """Alone, and as its gradient computes it, from tanh on a CPU."""
     x = np.array([-np.inf, -1e4, -100, -20, -1, -1e-3, -1e-30, -0.0, 0, 1e-30, 1e-3, 1, 100, 1e4])
     y, dy = jax.jit(lambda x: jax.vmap(jax.value_and_grad(lambda x: 3 * conv.elu(x)))(x))(x.astype(np.float32))
-    np.testing.assert_allclose(y, 3 * np.where(x > 0, x, np.expm1(np.minimum(x, 0))), rtol=3e-7, atol=0)
+    for found in (y, jax.jit(lambda x: 3 * conv.elu(x))(x.astype(np.float32))):
+        np.testing.assert_allclose(found, 3 * np.where(x > 0, x, np.expm1(np.minimum(x, 0))), rtol=3e-7, atol=0)
     np.testing.assert_allclose(dy, 3 * np.exp(np.minimum(x, 0)), rtol=0, atol=3e-7)
+
+
+def test_elu_between_the_extremes():
+    """Within 3.5e-7 of its own size at 100,000 places, against float64."""
+    x = -np.logspace(-12, 2, 100_000).astype(np.float32)
+    y = jax.jit(lambda x: jax.vjp(conv.elu, x)[0])(x)
+    np.testing.assert_allclose(y, np.expm1(x.astype(np.float64)), rtol=3.5e-7, atol=0)
 
 
 def test_dense():

@@ -168,16 +168,18 @@ dot.defvjp(lambda x, weight: (dot(x, weight), (x, weight)), _dot_backward)
 
 @jax.custom_vjp
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """ELU(x) = x if x > 0 else exp(x) - 1 (Clevert et al., 2015); keeps only its output for the gradient.
+    """ELU(x) = x if x > 0 else exp(x) - 1 (Clevert et al., 2015); keeps only its output for the gradient."""
+    return jax.nn.relu(x) + jnp.expm1(jnp.minimum(x, 0))
 
-    1 - exp(x) = 2 t / (1 + t) with t = tanh(-x / 2), which has the relative error of `expm1` in half its time on CPU.
-    """
+
+def _elu_from_tanh(x):
+    """1 - exp(x) = 2 t / (1 + t) with t = tanh(-x / 2): the relative error of `expm1` in half its time on CPU."""
     t = jnp.tanh(jax.nn.relu(-x) / 2)
     return jax.nn.relu(x) - 2 * t / (1 + t)
 
 
 def _elu_forward(x):
-    y = elu(x)
+    y = jax.lax.platform_dependent(x, cpu=_elu_from_tanh, default=elu)
     return y, y
 
 
