@@ -31,6 +31,7 @@ WORDS = {
     "beta": "beta = {}",
     "num-updates": "{:,} updates",
     "cooldown-updates": "the last {:,} with a falling learning rate",
+    "cooldown-to": "learning rate falling to a share of {}",
     "warmup-updates": "the first {:,} with a rising learning rate",
     "beta-updates": "the first {:,} with a rising beta",
     "pool-from": "the pool from update {:,} on",

@@ -35,7 +35,7 @@ HELD_OUT_IMAGES = 500  # whose ELBO is taken at each report
 # Flags that say nothing about what has been computed so far, so a resumed run may change them.
 MAY_CHANGE = frozenset(
     {
-        *("num-updates", "cooldown-updates", "cooldown-shape", "chunk-size", "num-devices"),
+        *("num-updates", "cooldown-updates", "cooldown-shape", "cooldown-to", "chunk-size", "num-devices"),
         *("report-every", "checkpoint-minutes", "keep-checkpoints", "max-minutes"),
         *("num-samples", "num-steps", "limit", "data-dir", "out", "name", "preset", "distributed"),
         "compute-dtype",

@@ -71,6 +71,8 @@ def test_shares_of_the_learning_rate():
     cosine = shares(LearningRate(0, range(6, 10), "cosine"))
     half = np.sqrt(0.5) / 2
     np.testing.assert_allclose(cosine, [1] * 7 + [0.5 + half, 0.5, 0.5 - half], rtol=1e-6)
+    to_a_fifth = shares(LearningRate(0, range(6, 10), "cosine", 0.2))
+    np.testing.assert_allclose(to_a_fifth, [1] * 7 + [0.6 + 0.8 * half, 0.6, 0.6 - 0.8 * half], rtol=1e-6)
     overlapping = shares(LearningRate(10, range(10), "linear"))
     np.testing.assert_allclose(overlapping, np.arange(1, 11) / 10 * np.arange(10, 0, -1) / 10, rtol=1e-6)
     assert LearningRate().is_constant and not LearningRate(1).is_constant
@@ -169,6 +171,7 @@ def test_a_run_with_all_schedules_goes_on_to_the_same_bits(tmp_path, monkeypatch
     [
         ({"warmup_updates": -1}, "`warmup_updates` is -1, but must be at least 0."),
         ({"ema_decay": 1.0}, "`ema_decay` is 1.0, but must be at least 0 and below 1."),
+        ({"cooldown_to": -0.1}, "`cooldown_to` is -0.1, but must be at least 0 and below 1."),
     ],
 )
 def test_impossible_schedules(option, message):

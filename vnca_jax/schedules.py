@@ -21,12 +21,14 @@ def rise(step: Int[Array, ""], num_updates: int) -> Float[Array, ""]:
 class LearningRate:
     """The share of the learning rate that each step takes: it rises linearly, stays, and falls during `cooldown`.
 
-    The fall is linear, c = (stop - step) / len(cooldown), or cosine, (1 - cos(pi c)) / 2.
+    The fall is linear, c = (stop - step) / len(cooldown), or cosine, c' = (1 - cos(pi c)) / 2, and ends at the share
+    `cooldown_to`: e + (1 - e) c.
     """
 
     warmup_updates: int = 0
     cooldown: range = range(0)
     cooldown_shape: Shape = "linear"
+    cooldown_to: float = 0.0
 
     @property
     def is_constant(self) -> bool:
@@ -40,7 +42,8 @@ class LearningRate:
             share = rise(step, self.warmup_updates)
         if self.cooldown:
             left = jnp.clip((self.cooldown.stop - step) / len(self.cooldown), 0, 1)
-            share = share * ((1 - jnp.cos(jnp.pi * left)) / 2 if self.cooldown_shape == "cosine" else left)
+            left = (1 - jnp.cos(jnp.pi * left)) / 2 if self.cooldown_shape == "cosine" else left
+            share = share * (self.cooldown_to + (1 - self.cooldown_to) * left)
         return share
 
 

@@ -51,7 +51,7 @@ class TrainConfig:
     learning_rate: float = 1e-4
     """Learning rate of Adam."""
     cooldown_updates: int = 0
-    """Updates at the end over which the learning rate falls to zero; 0 keeps it constant, as in the paper."""
+    """Updates at the end over which the learning rate falls; 0 keeps it constant, as in the paper."""
     seed: int = 0
     """Seed of everything: parameters, order of the data, noise."""
     chunk_size: int | None = None
@@ -68,6 +68,8 @@ class TrainConfig:
     """Updates at the start over which the learning rate rises linearly from zero; 0 starts with all of it."""
     cooldown_shape: Shape = "linear"
     """How the learning rate falls over the last updates."""
+    cooldown_to: float = 0.0
+    """Share of the learning rate that it falls to."""
     ema_decay: float = 0.0
     """Decay per update of a moving average of the parameters, which is then what is evaluated, exported and drawn; 0
     keeps none."""
@@ -86,15 +88,16 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "warmup_updates"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"`{name}` is {getattr(self, name)}, but must be at least 0.")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"`ema_decay` is {self.ema_decay}, but must be at least 0 and below 1.")
+        for name in ("cooldown_to", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"`{name}` is {getattr(self, name)}, but must be at least 0 and below 1.")
         _check_seed(self.seed)
 
     @property
     def of_steps(self) -> dict[str, Any]:
         """What `make_steps` is told of the configuration, beside sizes."""
         cooldown = range(self.num_updates - self.cooldown_updates, self.num_updates)
-        learning_rate = LearningRate(self.warmup_updates, cooldown, self.cooldown_shape)
+        learning_rate = LearningRate(self.warmup_updates, cooldown, self.cooldown_shape, self.cooldown_to)
         return {"learning_rate": learning_rate, "ema_decay": self.ema_decay, "chunk_size": self.chunk_size}
 
 
