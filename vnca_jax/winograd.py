@@ -47,7 +47,7 @@ def _transform_input_channels_first(x):
     n, h, w, c = x.shape
     width, num_tiles = w // 2, (h // 2) * (w // 2)
     tiles = _phases(jnp.moveaxis(x, -1, 0).reshape(c * n, h, w, 1)).reshape(2, 2, c, n, num_tiles)
-    even, odd = jnp.pad(tiles, ((0, 0),) * 4 + ((width + 1, width + 1),))  # a row of zeros, and a tile of the next
+    even, odd = jnp.pad(tiles, ((0, 0),) * 4 + ((width + 1, width + 1),))  # a row and a tile of zeros around them
 
     def at(tiles, start, size):
         return jax.lax.slice_in_dim(tiles, start, start + size, axis=tiles.ndim - 1)
