@@ -165,6 +165,7 @@ def test_held_out_images(tmp_path):
         assert words in table
 
 
+@pytest.mark.slow
 def test_start_from_a_model(tmp_path):
     """A run that starts from another one's model and learns nothing ends with that model; it keeps a copy of it."""
     first = [*tiny("mnist_baseline"), "--out", tmp_path, "--num-updates", "1", "--ema-decay", "0.5"]
