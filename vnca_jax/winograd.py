@@ -48,17 +48,12 @@ def _transform_input_channels_first(x):
     width, num_tiles = w // 2, (h // 2) * (w // 2)
     tiles = _phases(jnp.moveaxis(x, -1, 0).reshape(c * n, h, w, 1)).reshape(2, 2, c, n, num_tiles)
     even, odd = jnp.pad(tiles, ((0, 0),) * 4 + ((width + 1, width + 1),))  # a row and a tile of zeros around them
-
-    def at(tiles, start, size):
-        return jax.lax.slice_in_dim(tiles, start, start + size, axis=tiles.ndim - 1)
-
-    row, more = partial(at, size=num_tiles + 2), 2 * width
-    rows = _times_b(row(odd, 0), row(even, width), row(odd, width), row(even, more))
+    rows = _times_b(odd[..., : -2 * width], even[..., width:-width], odd[..., width:-width], even[..., 2 * width :])
     even, odd = rows[:, 0], rows[:, 1]
-    column, cell = np.arange(num_tiles) % width, partial(at, size=num_tiles)
-    before = jnp.where(column > 0, cell(odd, 0), 0)
-    after = jnp.where(column < width - 1, cell(even, 2), 0)
-    return _times_b(before, cell(even, 1), cell(odd, 1), after).reshape(4, 4, c, n, h // 2, width)
+    column = np.arange(num_tiles) % width
+    before = jnp.where(column > 0, odd[..., :-2], 0)
+    after = jnp.where(column < width - 1, even[..., 2:], 0)
+    return _times_b(before, even[..., 1:-1], odd[..., 1:-1], after).reshape(4, 4, c, n, h // 2, width)
 
 
 def _transform_output(m):
